@@ -1,0 +1,124 @@
+package ring
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// A cursor is a position of the ring, lap × slots + idx, kept in two parts so
+// that stepping needs no division.
+type cursor struct {
+	lap uint64
+	idx uint64
+}
+
+func (q *Queue) next(c *cursor) {
+	if c.idx++; c.idx == q.Geometry.slots {
+		c.idx = 0
+		c.lap++
+	}
+}
+
+func (q *Queue) prev(c *cursor) {
+	if c.idx == 0 {
+		c.idx = q.Geometry.slots
+		c.lap--
+	}
+	c.idx--
+}
+
+func (q *Queue) pos(c cursor) uint64 { return c.lap*q.Geometry.slots + c.idx }
+
+func (q *Queue) at(pos uint64) cursor {
+	return cursor{lap: pos / q.Geometry.slots, idx: pos % q.Geometry.slots}
+}
+
+// A Desk is where one operation at a time works: it remembers how far the ring
+// had got, and, when it was opened for sending, owns a shared desk entry with a
+// private block. One goroutine uses it at a time; TryLock and Unlock see to that.
+type Desk struct {
+	q    *Queue
+	lock uint32
+	idx  int // shared desk, or -1
+	priv uint64
+
+	tail, head cursor
+	seen       uint64 // the word that Peek saw
+	sent, got  uint32
+	steps      uint32
+
+	virtual   uint64 // Space: where the next extent was last seen to go
+	spaceHead uint64 // Space: what was last seen to be free up to
+
+	_ [128]byte // the next desk is another goroutine's
+}
+
+// NewDesk makes a desk without a shared entry: enough to receive elements.
+func (q *Queue) NewDesk() *Desk { return &Desk{q: q, idx: -1} }
+
+// TryLock takes the desk, unless another goroutine has it.
+func (d *Desk) TryLock() bool { return atomic.CompareAndSwapUint32(&d.lock, 0, 1) }
+
+// Unlock gives it back.
+func (d *Desk) Unlock() { storeRelease32(&d.lock, 0) }
+
+// Opened says whether the desk has a shared entry.
+func (d *Desk) Opened() bool { return d.idx >= 0 }
+
+func deskOwner(seat int, inc uint64) uint64 { return inc<<16 | uint64(seat+1) }
+
+func ownerSeat(o uint64) int { return int(o&0xffff) - 1 }
+
+// Open takes a shared entry for the desk. It returns Full when none is free:
+// every entry is an operation under way, here or in other processes.
+func (d *Desk) Open() Status {
+	q := d.q
+	if d.idx >= 0 {
+		return OK
+	}
+	me := deskOwner(q.seat, q.inc)
+	n := len(q.deskT)
+	for k := range n {
+		i := (q.seat*7 + k) % n
+		e := &q.deskT[i]
+		if atomic.LoadUint64(&e.owner) != 0 || !atomic.CompareAndSwapUint64(&e.owner, 0, me) {
+			continue
+		}
+		b := atomic.LoadUint64(&e.priv)
+		if !q.Packed() && b >= q.blocks {
+			return Corrupt
+		}
+		atomic.StoreUint64(&e.next, b)
+		atomic.StoreUint64(&e.freePos, 0)
+		if q.owners != nil && !q.Packed() {
+			atomic.StoreUint32(&q.owners[b], uint32(i)+1)
+		}
+		d.idx, d.priv = i, b
+		return OK
+	}
+	return Full
+}
+
+// Shut gives the shared entry back.
+func (d *Desk) Shut() {
+	if d.idx >= 0 {
+		atomic.StoreUint64(&d.q.deskT[d.idx].owner, 0)
+		d.idx = -1
+	}
+}
+
+// Scarce says whether shared entries are running out, so that idle ones should
+// be given back after each operation.
+func (q *Queue) Scarce() bool {
+	free := 0
+	for i := range q.deskT {
+		if atomic.LoadUint64(&q.deskT[i].owner) == 0 {
+			free++
+		}
+	}
+	return free < len(q.deskT)/4
+}
+
+// Block is the private block of the desk, where the next element is written
+// before Publish. It stays valid until then.
+func (d *Desk) Block() unsafe.Pointer { return d.q.blockAt(d.priv) }

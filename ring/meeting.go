@@ -1,0 +1,331 @@
+package ring
+
+import (
+	"sync/atomic"
+)
+
+// The rendezvous: a dual queue (Scherer & Scott, "Nonblocking Concurrent Data
+// Structures with Condition Synchronization", DISC 2004) on a ring of slots.
+// What waits in it is either offers of senders or wants of receivers.
+//
+//	EMPTY → OFFER(desk)             a sender finds no want, and waits
+//	OFFER → HELD(receiver) → EMPTY  a receiver takes it: copies, then settles
+//	EMPTY → WANT(receiver)          a receiver finds no offer, and waits
+//	WANT → GIVEN(desk) → HELD → …   a sender meets a want
+//	OFFER, WANT, GIVEN → EMPTY      withdrawn
+//	HELD → OFFER                    the receiver failed or died
+//
+// Each arrow is one CAS. EMPTY is of the next lap, so a settled position is
+// recognised for ever. The value stays in the sender's desk until the slot is
+// settled: a Send returns only after its receiver has the value. Positions are
+// filled in order; they may be settled in any.
+//
+//	M1  Who enqueues at the tail has seen every unsettled position before it, and
+//	    none was of the other kind. A new one can only appear at the tail, where
+//	    the CAS would fail. (One exception: HELD → OFFER. Who does it wakes all
+//	    receivers, and those that wait look for offers again.)
+//	M2  At most `slots` positions are unsettled.
+
+// A Ticket is a position of the rendezvous where this process offered or asked.
+type Ticket struct {
+	c cursor
+	w uint64
+}
+
+// seek walks the positions from the oldest unsettled one to the tail, and returns
+// the first in the wanted state; found is false when it reaches the tail, whose
+// slot's word is then w: EMPTY, or of the lap before when all slots are unsettled.
+func (d *Desk) seek(state uint64) (c cursor, w uint64, found bool, st Status) {
+	q := d.q
+	front := true
+	c = d.head
+	for range 4 * q.Geometry.slots {
+		w = atomic.LoadUint64(&q.slots[c.idx])
+		a := q.ahead(w, c.lap)
+		switch {
+		case a > 0:
+			if a > 2 {
+				c.lap += uint64(a - 2) // M2
+			}
+			q.next(&c)
+			if front {
+				d.head = c
+			}
+			continue
+		case a == 0 && w&stateMask == state:
+			return c, w, true, OK
+		case a == 0 && w&stateMask == stateEmpty, a == -1 && w&stateMask > stateBare:
+			return c, w, false, OK
+		case a < 0 || w&stateMask < stateHeld:
+			return c, w, false, Corrupt
+		}
+		front = false
+		q.next(&c)
+	}
+	return c, w, false, Corrupt
+}
+
+// Offer offers the desk's value: to a receiver that waits, else, if wait is set,
+// to whoever comes. OK: the ticket is to be watched with Settled. Full: nobody
+// waits (or, with wait, all slots are in use). Closed, Corrupt.
+func (d *Desk) Offer(extent uint64, wait bool) (Ticket, Status) {
+	q := d.q
+	if q.Packed() {
+		atomic.StoreUint64(&q.deskT[d.idx].priv, extent)
+	}
+	for {
+		c, w, found, st := d.seek(stateWant)
+		if st != OK {
+			return Ticket{}, st
+		}
+		if found {
+			n := w&^(q.blockMask<<blockShift|stateMask) | uint64(d.idx)<<blockShift | stateGiven
+			q.race.sending(0)
+			if atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n) {
+				return Ticket{c, n}, OK
+			}
+			continue
+		}
+		switch {
+		case w&flagC != 0:
+			return Ticket{}, Closed
+		case !wait || w&stateMask != stateEmpty:
+			return Ticket{}, Full
+		}
+		n := w&^(q.blockMask<<blockShift|stateMask) | uint64(d.idx)<<blockShift | stateOffer
+		q.race.sending(0)
+		if atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n) {
+			return Ticket{c, n}, OK
+		}
+	}
+}
+
+// Settled says whether a receiver has the value of the ticket.
+func (q *Queue) Settled(t Ticket) bool {
+	w := atomic.LoadUint64(&q.slots[t.c.idx])
+	return q.ahead(w, t.c.lap) != 0
+}
+
+// Withdraw takes the ticket back, an offer or a want. It returns false when the
+// other side was faster: then it is settled, or will be without more ado.
+func (q *Queue) Withdraw(t Ticket) bool {
+	for {
+		w := atomic.LoadUint64(&q.slots[t.c.idx])
+		if q.ahead(w, t.c.lap) != 0 || w&stateMask == stateHeld {
+			return false
+		}
+		if w&stateMask == stateGiven && t.w&stateMask == stateWant {
+			return false
+		}
+		if q.settle(t.c, w) {
+			return true
+		}
+	}
+}
+
+// settle makes the slot EMPTY for the next lap.
+func (q *Queue) settle(c cursor, w uint64) bool {
+	n := w&^(q.blockMask<<blockShift|ownMask<<q.ownShift|stateMask) | stateEmpty
+	return atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n+1<<q.lapShift)
+}
+
+// Meet takes the oldest offer. OK, Empty, Closed or Corrupt.
+func (d *Desk) Meet() (Held, Status) {
+	for {
+		c, w, found, st := d.seek(stateOffer)
+		if st != OK {
+			return Held{}, st
+		}
+		if !found {
+			return Held{}, d.noOffer(w)
+		}
+		if h, st := d.q.meet(c, w); st != Empty {
+			return h, st
+		}
+	}
+}
+
+// noOffer is asked when no offer waits; w is the word at the tail. After Close
+// an offer that is held may still come back.
+func (d *Desk) noOffer(w uint64) Status {
+	q := d.q
+	if w&flagC == 0 {
+		return Empty
+	}
+	for i := range q.slots {
+		if st := atomic.LoadUint64(&q.slots[i]) & stateMask; st == stateHeld || st == stateOffer {
+			return Empty
+		}
+	}
+	q.race.ended()
+	return Closed
+}
+
+// meet turns an offer, or what was given to us, into a hold. Empty: too late.
+func (q *Queue) meet(c cursor, w uint64) (Held, Status) {
+	n := w&^(ownMask<<q.ownShift|stateMask) | uint64(q.seat)<<q.ownShift | stateHeld
+	if !atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n) {
+		return Held{}, Empty
+	}
+	q.race.received(0)
+	h := Held{c: c, w: n, rec: -1}
+	desk := q.block(w)
+	if desk >= uint64(len(q.deskT)) {
+		return h, Corrupt
+	}
+	if !q.Packed() {
+		h.Data, h.Size = q.blockAt(desk), int(q.Elem)
+		return h, OK
+	}
+	var ok bool
+	h.Data, h.Size, ok = q.extent(atomic.LoadUint64(&q.deskT[desk].priv))
+	if !ok {
+		return h, Corrupt
+	}
+	return h, OK
+}
+
+// Want asks for a value where no offer waits. OK: the ticket is to be watched with
+// Got. Busy: an offer is there, Meet it. Full: all slots are in use. Closed.
+func (d *Desk) Want() (Ticket, Status) {
+	q := d.q
+	for {
+		c, w, found, st := d.seek(stateOffer)
+		switch {
+		case st != OK:
+			return Ticket{}, st
+		case found:
+			return Ticket{}, Busy
+		case w&flagC != 0:
+			if st := d.noOffer(w); st == Closed {
+				return Ticket{}, st
+			}
+			return Ticket{}, Full
+		case w&stateMask != stateEmpty:
+			return Ticket{}, Full
+		}
+		n := withState(w, stateWant) | uint64(q.seat)<<q.ownShift
+		q.race.freeing(0)
+		if atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n) {
+			return Ticket{c, n}, OK
+		}
+	}
+}
+
+// Got looks at a want: OK with the value held, Empty while nobody came, Busy
+// when the sender that came withdrew (ask again), Corrupt.
+func (q *Queue) Got(t Ticket) (Held, Status) {
+	w := atomic.LoadUint64(&q.slots[t.c.idx])
+	switch {
+	case q.ahead(w, t.c.lap) != 0:
+		return Held{}, Busy
+	case w&stateMask == stateWant:
+		return Held{}, Empty
+	case w&stateMask != stateGiven || q.owner(w) != q.seat:
+		return Held{}, Busy
+	}
+	h, st := q.meet(t.c, w)
+	if st == Empty {
+		return h, Busy
+	}
+	return h, st
+}
+
+// Settle ends a hold: the value is taken, its sender may go on.
+func (q *Queue) Settle(h *Held) Status {
+	q.race.freeing(0)
+	for _, w := range [...]uint64{h.w, h.w | flagC} {
+		if q.settle(h.c, w) {
+			return OK
+		}
+	}
+	return Corrupt
+}
+
+// GiveBack ends a hold the other way: the value is offered again.
+func (q *Queue) GiveBack(h *Held) Status {
+	for _, w := range [...]uint64{h.w, h.w | flagC} {
+		if atomic.CompareAndSwapUint64(&q.slots[h.c.idx], w, withState(w, stateOffer)&^(ownMask<<q.ownShift)) {
+			atomic.AddUint64(u64(q.base, offRedeliver), 1)
+			return OK
+		}
+	}
+	return Corrupt
+}
+
+// Offered counts the offers that wait and that are held.
+func (q *Queue) Offered() int {
+	n := 0
+	for i := range q.slots {
+		if st := atomic.LoadUint64(&q.slots[i]) & stateMask; st == stateOffer || st == stateHeld || st == stateGiven {
+			n++
+		}
+	}
+	return n
+}
+
+// CloseMeeting closes the rendezvous. Closed when it was closed already.
+func (d *Desk) CloseMeeting() Status {
+	q := d.q
+	for {
+		c, w, _, st := d.seek(stateMask + 1) // no state: to the tail
+		if st != OK {
+			return st
+		}
+		if w&flagC != 0 {
+			atomic.StoreUint32(u32(q.base, offClosed), 1)
+			return Closed
+		}
+		q.race.closing()
+		if atomic.CompareAndSwapUint64(&q.slots[c.idx], w, w|flagC) {
+			atomic.StoreUint32(u32(q.base, offClosed), 1)
+			return OK
+		}
+	}
+}
+
+// sweepMeeting settles what a dead member had offered, asked for or held. It
+// returns false when a living receiver is still copying what the dead offered:
+// then the dead one's desk must wait for the next sweep.
+func (q *Queue) sweepMeeting(s int) bool {
+	done := true
+	for i := range q.slots {
+		for {
+			w := atomic.LoadUint64(&q.slots[i])
+			c := cursor{w >> q.lapShift, uint64(i)}
+			desk := q.block(w)
+			theirs := false // is the sender of this member?
+			if desk < uint64(len(q.deskT)) {
+				theirs = ownerSeat(atomic.LoadUint64(&q.deskT[desk].owner)) == s
+			}
+			ours := q.owner(w) == s
+			n := w
+			switch w & stateMask {
+			case stateWant:
+				if ours && !q.settle(c, w) {
+					continue
+				}
+			case stateOffer:
+				if theirs && !q.settle(c, w) {
+					continue
+				}
+			case stateGiven, stateHeld:
+				switch {
+				case ours && theirs:
+					if !q.settle(c, w) {
+						continue
+					}
+				case ours:
+					n = withState(w, stateOffer) &^ (ownMask << q.ownShift)
+					if !atomic.CompareAndSwapUint64(&q.slots[i], w, n) {
+						continue
+					}
+				case theirs:
+					done = false
+				}
+			}
+			break
+		}
+	}
+	return done
+}

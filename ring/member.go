@@ -1,0 +1,308 @@
+package ring
+
+import "sync/atomic"
+
+// Members. A seat belongs to whoever holds the kernel's lock on it, which is the
+// caller's affair (Env.Alive asks for it). The seat's word has an incarnation,
+// raised by each new holder, and flags. A seat whose holder died keeps its flags
+// until it was swept; only then are its marks on slots, desks and records gone
+// and the seat may be used again.
+
+// Seat flags, in the low byte of a seat's word.
+const (
+	SeatJoined   = 1
+	SeatSender   = 2
+	SeatReceiver = 4
+	seatDirty    = 8 // the holder before was not swept yet
+)
+
+// Join makes the caller the member of that seat. The caller holds the kernel's
+// lock on it. pid, start and ns tell others what to watch.
+func (q *Queue) Join(seat int, pid uint32, start, ns uint64) bool {
+	e := &q.seatT[seat]
+	old := atomic.LoadUint64(&e.word)
+	q.seat, q.inc = seat, (old>>8+1)&(1<<48-1)
+	atomic.StoreUint64(&e.word, q.inc<<8|seatDirty)
+	atomic.StoreUint32(&e.pid, pid)
+	atomic.StoreUint64(&e.start, start)
+	atomic.StoreUint64(&e.nsInode, ns)
+	if old&0xff != 0 {
+		q.acquire()
+		done := q.sweepSeat(seat)
+		q.release()
+		if !done {
+			q.seat = -1
+			return false
+		}
+	}
+	atomic.StoreUint64(&e.word, q.inc<<8|SeatJoined)
+	atomic.AddUint32(u32(q.base, offMembers), 1)
+	return true
+}
+
+// Leave gives the seat back. Nothing of this member may be under way.
+func (q *Queue) Leave() {
+	me := deskOwner(q.seat, q.inc)
+	for i := range q.deskT {
+		atomic.CompareAndSwapUint64(&q.deskT[i].owner, me, 0)
+	}
+	for _, off := range [...]uintptr{offSenderSeat, offRecvSeat} {
+		atomic.CompareAndSwapUint64(u64(q.base, off), me, 0)
+	}
+	atomic.StoreUint32(&q.seatT[q.seat].holds, 0)
+	atomic.StoreUint64(&q.seatT[q.seat].word, q.inc<<8)
+	atomic.AddUint32(u32(q.base, offMembers), 1)
+}
+
+// Became adds a flag to this member's seat: SeatSender or SeatReceiver.
+func (q *Queue) Became(flag uint64) {
+	e := &q.seatT[q.seat]
+	atomic.StoreUint64(&e.word, atomic.LoadUint64(&e.word)|flag)
+	off := uintptr(offEverSent)
+	if flag == SeatReceiver {
+		off = offEverRecv
+	}
+	atomic.StoreUint32(u32(q.base, off), 1)
+	atomic.AddUint32(u32(q.base, offMembers), 1)
+}
+
+// Ever says whether there has ever been a sender, or a receiver.
+func (q *Queue) Ever(flag uint64) bool {
+	if flag == SeatReceiver {
+		return atomic.LoadUint32(u32(q.base, offEverRecv)) != 0
+	}
+	return atomic.LoadUint32(u32(q.base, offEverSent)) != 0
+}
+
+// Member is what a seat says of its holder. Only Alive is proven.
+type Member struct {
+	Seat      int
+	Flags     uint64
+	PID       uint32
+	Start, NS uint64
+	inc       uint64
+}
+
+// Members lists the seats that are taken, dead holders included.
+func (q *Queue) Members() []Member {
+	var ms []Member
+	for i := range q.seatT {
+		e := &q.seatT[i]
+		w := atomic.LoadUint64(&e.word)
+		if w&0xff == 0 {
+			continue
+		}
+		ms = append(ms, Member{
+			Seat: i, Flags: w & 0xff, inc: w >> 8, PID: atomic.LoadUint32(&e.pid),
+			Start: atomic.LoadUint64(&e.start), NS: atomic.LoadUint64(&e.nsInode),
+		})
+	}
+	return ms
+}
+
+// Sweep clears up after all dead members, and says how many there were. The
+// caller then wakes everybody, since what the dead held up may go on.
+func (q *Queue) Sweep() int {
+	n := 0
+	for _, m := range q.Members() {
+		if m.Seat == q.seat || q.env.Alive(m.Seat) {
+			continue
+		}
+		q.acquire()
+		w := m.inc<<8 | m.Flags
+		e := &q.seatT[m.Seat]
+		// A new holder may have come meanwhile: it sweeps for itself. One that
+		// comes during the sweep waits for the lock and does it again.
+		if atomic.LoadUint64(&e.word) == w && !q.env.Alive(m.Seat) {
+			done := q.sweepSeat(m.Seat)
+			if done && atomic.CompareAndSwapUint64(&e.word, w, m.inc<<8) {
+				n++
+			}
+		}
+		q.release()
+	}
+	if n > 0 {
+		atomic.AddUint32(u32(q.base, offMembers), 1)
+	}
+	return n
+}
+
+// sweepSeat takes back all that the seat's dead holders had. Under the lock.
+// Every step may be repeated. It returns false when something must wait.
+func (q *Queue) sweepSeat(s int) bool {
+	d := q.NewDesk()
+	done := true
+	if q.Meeting() {
+		done = q.sweepMeeting(s)
+	} else {
+		done = q.sweepSlots(s)
+		for i := range q.recT {
+			w := atomic.LoadUint64(&q.recT[i].word)
+			if ownerSeat(recOwner(w)) == s && recState(w) == recLoan {
+				q.put(d, uint64(i))
+			}
+		}
+		q.giveBackEvicted(s)
+	}
+	for i := range q.deskT {
+		if o := atomic.LoadUint64(&q.deskT[i].owner); done && o != 0 && ownerSeat(o) == s {
+			q.sweepDesk(i)
+		}
+	}
+	if done && q.unitW != nil {
+		q.sweepSpace(s)
+	}
+	for _, off := range [...]uintptr{offSenderSeat, offRecvSeat} {
+		p := u64(q.base, off)
+		if o := atomic.LoadUint64(p); o != 0 && ownerSeat(o) == s {
+			atomic.CompareAndSwapUint64(p, o, 0)
+		}
+	}
+	atomic.StoreUint32(&q.seatT[s].holds, 0)
+	q.recount()
+	return done
+}
+
+// sweepSlots makes the messages that a dead receiver was taking returned ones,
+// unless it had got as far as to free them. False: records ran out.
+func (q *Queue) sweepSlots(s int) bool {
+	for i := range q.slots {
+		for w := atomic.LoadUint64(&q.slots[i]); w&stateMask == stateHeld && q.owner(w) == s; w = atomic.LoadUint64(&q.slots[i]) {
+			if q.evict(uint64(i), w, true) != OK {
+				return false
+			}
+			q.giveBackEvicted(s)
+		}
+	}
+	return true
+}
+
+// giveBackEvicted makes the dead member's records of holds returned messages.
+func (q *Queue) giveBackEvicted(s int) {
+	for i := range q.recT {
+		w := atomic.LoadUint64(&q.recT[i].word)
+		if ownerSeat(recOwner(w)) == s && recState(w) == recHold {
+			q.giveBack(uint64(i))
+		}
+	}
+}
+
+// sweepDesk puts the private block of a dead sender's desk right, and frees the
+// extent that a dead receiver had taken.
+//
+// The desk says priv and next. Either the exchange CAS of publish happened, then
+// priv is in circulation and next is the desk's; or it did not, then priv is. It
+// happened if priv is found in a slot, at another desk or in a record, or if
+// owners[priv] names another desk: whoever acquires a block announces it as its
+// next before the CAS, and writes owners before it gives anything away again. So
+// looking at slots first, desks second and owners last cannot miss it, wherever
+// it moves meanwhile. (Records do not change: this is under the lock.)
+func (q *Queue) sweepDesk(i int) {
+	e := &q.deskT[i]
+	priv, next := atomic.LoadUint64(&e.priv), atomic.LoadUint64(&e.next)
+	switch {
+	case q.unitW != nil:
+		q.sweepFreeing(i)
+	case q.Meeting() || priv == next:
+	case priv >= q.blocks || next >= q.blocks:
+	case q.circulates(i, priv):
+		atomic.StoreUint64(&e.priv, next)
+	default:
+		atomic.StoreUint64(&e.next, priv)
+	}
+	if !q.Packed() && q.owners != nil {
+		if b := atomic.LoadUint64(&e.priv); b < q.blocks {
+			atomic.StoreUint32(&q.owners[b], uint32(i)+1)
+			atomic.StoreUint64(&e.next, b)
+		}
+	}
+	atomic.StoreUint64(&e.owner, 0)
+}
+
+func (q *Queue) circulates(desk int, block uint64) bool {
+	for i := range q.slots {
+		w := atomic.LoadUint64(&q.slots[i])
+		if st := w & stateMask; q.block(w) == block && (st == stateEmpty || st == stateFull || st == stateHeld) {
+			return true
+		}
+	}
+	for j := range q.deskT {
+		e := &q.deskT[j]
+		if j != desk && (atomic.LoadUint64(&e.priv) == block || atomic.LoadUint64(&e.next) == block) {
+			return true
+		}
+	}
+	for j := range q.recT {
+		if e := &q.recT[j]; recState(atomic.LoadUint64(&e.word)) != recFree && atomic.LoadUint64(&e.block) == block {
+			return true
+		}
+	}
+	return atomic.LoadUint32(&q.owners[block]) != uint32(desk)+1
+}
+
+// sweepFreeing frees the extent of a message that the dead had taken: its slot
+// is no longer held, and no record remembers the hold.
+func (q *Queue) sweepFreeing(desk int) {
+	e := &q.deskT[desk]
+	tag := atomic.LoadUint64(&e.freePos)
+	if tag == 0 {
+		return
+	}
+	c := q.at(tag - 1)
+	u := atomic.LoadUint64(&e.freeUnit)
+	w := atomic.LoadUint64(&q.slots[c.idx])
+	taken := !(w&stateMask == stateHeld && q.ahead(w, c.lap) == 0)
+	for j := range q.recT {
+		r := &q.recT[j]
+		if recState(atomic.LoadUint64(&r.word)) != recFree && atomic.LoadUint64(&r.block) == u &&
+			atomic.LoadUint64(&r.unit) == atomic.LoadUint64(&e.freeWord) {
+			taken = false
+		}
+	}
+	if taken {
+		q.freeExtent(u, atomic.LoadUint64(&e.freeWord))
+	}
+	atomic.StoreUint64(&e.freePos, 0)
+}
+
+// sweepSpace frees the extents that a dead member allocated and nobody refers
+// to: only it could have published them.
+func (q *Queue) sweepSpace(s int) {
+	refs := make(map[uint64]bool)
+	for i := range q.slots {
+		w := atomic.LoadUint64(&q.slots[i])
+		if st := w & stateMask; st == stateFull || st == stateHeld {
+			refs[q.block(w)] = true
+		}
+	}
+	for i := range q.recT {
+		if recState(atomic.LoadUint64(&q.recT[i].word)) != recFree {
+			refs[atomic.LoadUint64(&q.recT[i].block)] = true
+		}
+	}
+	if q.Meeting() {
+		for i := range q.deskT {
+			if atomic.LoadUint64(&q.deskT[i].owner) != 0 {
+				refs[atomic.LoadUint64(&q.deskT[i].priv)] = true
+			}
+		}
+	}
+	v := atomic.LoadUint64(u64(q.base, offSpaceHead))
+	for range q.units {
+		u := v % q.units
+		w := atomic.LoadUint64(&q.unitW[u])
+		n := unitLen(w)
+		if unitAhead(w, v/q.units) != 0 || n == 0 || n > q.units-u {
+			h := atomic.LoadUint64(u64(q.base, offSpaceHead))
+			if h <= v {
+				return // the end of the chain
+			}
+			v = h // overtaken: what lies before was free
+			continue
+		}
+		if unitState(w) == unitUsed && unitOwner(w) == s && !refs[u] {
+			q.freeExtent(u, w)
+		}
+		v += n
+	}
+}

@@ -1,0 +1,196 @@
+package ring
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// Space: the bytes that packed messages share.
+//
+// It is a ring of units. An extent is a run of units; the word of its first unit
+// says who allocated it, in which lap, and how long it is. Invariants, with
+// virtual positions v = lap × units + unit:
+//
+//	S1  Extents form one chain: the next begins where one ends. Allocation
+//	    happens only at the end of the chain, by one CAS on the word there, which
+//	    names the owner. So there is no instant at which bytes are taken and
+//	    nobody knows by whom.
+//	S2  spaceHead is a position of the chain up to which all extents are free. It is
+//	    moved by CAS, over free extents only.
+//	S3  An extent [v, v+k) is allocated only if v+k ≤ spaceHead + units.
+//	S4  Only the owner of the message frees its extent (or a sweep, under the
+//	    lock, what a dead process left), by a CAS from exactly the word that stood
+//	    there, so freeing twice is harmless.
+//
+// An extent that is held long keeps back what lies behind it.
+
+// Alloc takes an extent for size bytes. OK, NoSpace or Corrupt.
+func (d *Desk) Alloc(size int) (uint64, Status) {
+	q := d.q
+	k := (uint64(size) + lenHeader + q.unit - 1) / q.unit
+	if k > q.units {
+		return 0, NoSpace
+	}
+	for range 4*q.units + 64 {
+		v := d.virtual
+		u, lap := v%q.units, v/q.units
+		w := atomic.LoadUint64(&q.unitW[u])
+		switch a := unitAhead(w, lap); {
+		case a == 0:
+			n := unitLen(w)
+			if n == 0 || n > q.units-u {
+				return 0, Corrupt
+			}
+			d.virtual = v + n
+			continue
+		case a > 0:
+			// The chain has gone past this place a lap later, so spaceHead
+			// is beyond it (S3) and on the chain (S2).
+			h := atomic.LoadUint64(u64(q.base, offSpaceHead))
+			if h <= v {
+				return 0, Corrupt
+			}
+			d.virtual = h
+			continue
+		}
+		need, state := k, uint64(unitUsed)
+		if need > q.units-u {
+			need, state = q.units-u, unitFree // what is left before the end stays unused
+		}
+		if v+need > d.spaceHead+q.units {
+			if st := d.pushSpaceHead(v); st != OK {
+				return 0, st
+			}
+			if v+need > d.spaceHead+q.units {
+				return 0, NoSpace
+			}
+		}
+		if atomic.CompareAndSwapUint64(&q.unitW[u], w, unitWord(lap, q.seat, need, state)) {
+			d.virtual = v + need
+			if state == unitUsed {
+				return u, OK
+			}
+		}
+	}
+	return 0, Corrupt
+}
+
+// pushSpaceHead moves spaceHead over what is free, up to position end.
+func (d *Desk) pushSpaceHead(end uint64) Status {
+	q := d.q
+	s := u64(q.base, offSpaceHead)
+	for range q.units + 64 {
+		from := atomic.LoadUint64(s)
+		if from > end || end-from > q.units {
+			// Others have gone on, or the memory lies; S3 cannot hold with it.
+			d.spaceHead = from
+			if end-from > q.units && from <= end {
+				return Corrupt
+			}
+			return OK
+		}
+		h := from
+		for h < end && h-from < 4096 {
+			w := atomic.LoadUint64(&q.unitW[h%q.units])
+			n := unitLen(w)
+			if unitAhead(w, h/q.units) != 0 || unitState(w) != unitFree || n == 0 || n > q.units-h%q.units {
+				break
+			}
+			h += n
+		}
+		if h == from {
+			if atomic.LoadUint64(s) != from {
+				continue
+			}
+		} else if !atomic.CompareAndSwapUint64(s, from, h) {
+			continue
+		}
+		d.spaceHead = h
+		if h-from < 4096 {
+			return OK
+		}
+	}
+	return OK
+}
+
+// freeExtent frees the extent at unit u whose word was w.
+func (q *Queue) freeExtent(u, w uint64) {
+	if u < uint64(len(q.unitW)) && unitState(w) == unitUsed {
+		atomic.CompareAndSwapUint64(&q.unitW[u], w, withUnitState(w, unitFree))
+	}
+}
+
+// extent checks and locates the message in the extent at unit u.
+func (q *Queue) extent(u uint64) (unsafe.Pointer, int, bool) {
+	if u >= uint64(len(q.unitW)) {
+		return nil, 0, false
+	}
+	w := atomic.LoadUint64(&q.unitW[u])
+	n := unitLen(w)
+	if unitState(w) != unitUsed || n == 0 || n > q.units-u {
+		return nil, 0, false
+	}
+	size := atomic.LoadUint64((*uint64)(q.spaceAt(u, 0)))
+	if size > n*q.unit-lenHeader || size > q.MaxMessage {
+		return nil, 0, false
+	}
+	return q.spaceAt(u, lenHeader), int(size), true
+}
+
+// Extent is the memory of an extent that Alloc returned for size bytes.
+func (q *Queue) Extent(u uint64, size int) []byte {
+	return unsafe.Slice((*byte)(q.spaceAt(u, lenHeader)), size)
+}
+
+// PublishExtent makes the first size bytes of the extent the youngest message.
+// OK, Full, Closed or Corrupt; unless OK the extent is still the caller's.
+func (d *Desk) PublishExtent(u uint64, size int) Status {
+	storeRelease64((*uint64)(d.q.spaceAt(u, 0)), uint64(size))
+	return d.publish(u)
+}
+
+// Room says Full or Closed when PublishExtent would now, so that a sender need
+// not encode or allocate in vain.
+func (d *Desk) Room() Status {
+	q := d.q
+	if st := d.seekTail(); st != OK {
+		return st
+	}
+	w := atomic.LoadUint64(&q.slots[d.tail.idx])
+	if a := q.ahead(w, d.tail.lap); a == -1 {
+		switch {
+		case w&flagC != 0:
+			return Closed
+		case w&stateMask == stateFull:
+			return Full
+		}
+	}
+	return OK
+}
+
+// Release frees an extent that was allocated and not published.
+func (q *Queue) Release(u uint64) {
+	if u < uint64(len(q.unitW)) {
+		q.freeExtent(u, atomic.LoadUint64(&q.unitW[u]))
+	}
+}
+
+// freeing writes down, before the slot is freed, which extent goes with it: if
+// this process dies in between, a sweep frees the extent.
+func (d *Desk) freeing(c cursor, u uint64) {
+	q := d.q
+	e := &q.deskT[d.idx]
+	storeRelease64(&e.freePos, 0)
+	storeRelease64(&e.freeUnit, u)
+	if u < uint64(len(q.unitW)) {
+		storeRelease64(&e.freeWord, atomic.LoadUint64(&q.unitW[u]))
+	}
+	storeRelease64(&e.freePos, q.pos(c)+1)
+}
+
+// freed frees the extent that freeing wrote down.
+func (d *Desk) freed() {
+	e := &d.q.deskT[d.idx]
+	d.q.freeExtent(atomic.LoadUint64(&e.freeUnit), atomic.LoadUint64(&e.freeWord))
+	storeRelease64(&e.freePos, 0)
+}

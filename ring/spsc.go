@@ -1,0 +1,335 @@
+package ring
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// The ring of one sender and one receiver.
+//
+// Invariants. tail counts what was published, head what was taken; position p
+// lives in block p mod N.
+//
+//	P1  Only the sender writes tail, only the receiver head; both only rise, by
+//	    release stores. head ≤ tail ≤ head + N.
+//	P2  The sender writes the block of position tail only while tail < head + N; the
+//	    receiver reads the block of position head only while head < tail.
+//	P3  Death needs no repair: what was not published never was, what was not
+//	    taken still is there. The seats are given out again after a sweep.
+//	P4  Closing. Who closes sets eventClosing, then makes sure by Env.Fence that a
+//	    sender either sees it after its next publication or has its tail seen
+//	    here, then decides closedAt, by one CAS, for all. A sender that sees
+//	    eventClosing after publishing p has sent if p < closedAt-1. A receiver that
+//	    loads a new tail looks at eventClosing afterwards and takes nothing beyond.
+//
+// Labels: T is the store of tail in Publish, pairs with the load in refill.
+// H is the store of head in Advance, pairs with the load in refresh.
+
+// Bits of the event words. The rest counts, so that a futex wait on an old value fails.
+const (
+	EventWait    = 1 // somebody may sleep on the word
+	EventClosing = 2 // SPSC: the channel is being closed
+	EventStep    = 4
+)
+
+// A Sender is the sending side of an SPSC channel. One goroutine uses it at a time.
+type Sender struct {
+	q     *Queue
+	tail  uint64 // positions published
+	limit uint64 // tail may rise to here before head must be looked at
+	idx   uint64 // tail mod N
+	spsc
+}
+
+// A Recver is the receiving side of an SPSC channel. One goroutine uses it at a time.
+type Recver struct {
+	q    *Queue
+	head uint64 // positions taken
+	seen uint64 // tail as last seen
+	idx  uint64 // head mod N
+	_    [96]byte
+}
+
+// spsc is what the sender of packed messages knows of Space: virtual bytes.
+type spsc struct {
+	bytesTail, bytesHead uint64
+	start                uint64 // of the message being written
+}
+
+// ClaimSender takes the sender's seat. OK, Busy (its holder may be dead: Sweep and
+// try again) or Corrupt.
+func (q *Queue) ClaimSender() (*Sender, Status) {
+	if st := q.claim(offSenderSeat); st != OK {
+		return nil, st
+	}
+	head, tail := atomic.LoadUint64(u64(q.base, offHead)), atomic.LoadUint64(u64(q.base, offTail))
+	if tail-head > q.Capacity {
+		return nil, Corrupt
+	}
+	s := &Sender{q: q, tail: tail, limit: head + q.Capacity, idx: tail % q.Capacity}
+	if q.Packed() && tail != head {
+		last := (tail - 1) % q.Capacity
+		s.bytesTail = atomic.LoadUint64(&q.desc[2*last]) + (atomic.LoadUint64(&q.desc[2*last+1])+7)&^7
+		s.bytesHead = atomic.LoadUint64(&q.desc[2*(head%q.Capacity)])
+		if s.bytesTail-s.bytesHead > q.bytes() {
+			return nil, Corrupt
+		}
+	}
+	return s, OK
+}
+
+// ClaimRecver takes the receiver's seat, likewise.
+func (q *Queue) ClaimRecver() (*Recver, Status) {
+	if st := q.claim(offRecvSeat); st != OK {
+		return nil, st
+	}
+	head := atomic.LoadUint64(u64(q.base, offHead))
+	return &Recver{q: q, head: head, seen: head, idx: head % q.Capacity}, OK
+}
+
+func (q *Queue) claim(off uintptr) Status {
+	me := deskOwner(q.seat, q.inc)
+	if p := u64(q.base, off); !atomic.CompareAndSwapUint64(p, 0, me) && atomic.LoadUint64(p) != me {
+		return Busy
+	}
+	return OK
+}
+
+// ClaimSeats takes the seats of a rendezvous that is SPSC: which is SeatSender or
+// SeatReceiver.
+func (q *Queue) ClaimSeats(which uint64) Status {
+	if which == SeatSender {
+		return q.claim(offSenderSeat)
+	}
+	return q.claim(offRecvSeat)
+}
+
+func (q *Queue) bytes() uint64 { return q.units * q.unit }
+
+// Slot is the block of the next element, to be written before Publish.
+// OK, Full or Corrupt.
+func (s *Sender) Slot() (unsafe.Pointer, Status) {
+	if s.tail == s.limit {
+		if st := s.refresh(); st != OK {
+			return nil, st
+		}
+	}
+	return s.q.blockAt(s.idx), OK
+}
+
+// refresh looks at head: OK when there is room.
+func (s *Sender) refresh() Status {
+	q := s.q
+	head := atomic.LoadUint64(u64(q.base, offHead)) // pairs with H
+	n := s.tail - head
+	if n > q.Capacity {
+		return Corrupt // P1
+	}
+	s.limit = head + q.Capacity
+	if q.Packed() {
+		h := s.bytesTail
+		if n > 0 {
+			h = atomic.LoadUint64(&q.desc[2*(head%q.Capacity)])
+			if s.bytesTail-h > q.bytes() {
+				return Corrupt
+			}
+		}
+		s.bytesHead = h
+	}
+	if n == q.Capacity {
+		return Full
+	}
+	return OK
+}
+
+// Bytes is memory for the next message of up to size bytes, to be written before
+// PublishBytes. OK, Full, NoSpace or Corrupt.
+func (s *Sender) Bytes(size int) ([]byte, Status) {
+	q, n := s.q, (uint64(size)+7)&^7
+	for looked := false; ; looked = true {
+		start := s.bytesTail
+		if left := q.bytes() - start%q.bytes(); n > left {
+			start += left
+		}
+		if s.tail != s.limit {
+			if s.bytesHead == s.bytesTail && looked {
+				s.bytesHead = start // nothing is in it: the rest of the lap may be skipped
+			}
+			if start+n-s.bytesHead <= q.bytes() {
+				s.start = start
+				return unsafe.Slice((*byte)(unsafe.Add(q.base, q.offPayload+start%q.bytes())), size), OK
+			}
+		}
+		if looked {
+			return nil, NoSpace
+		}
+		if st := s.refresh(); st != OK {
+			return nil, st
+		}
+	}
+}
+
+// PublishBytes publishes the first size bytes of what Bytes gave.
+func (s *Sender) PublishBytes(size int) {
+	storeRelease64(&s.q.desc[2*s.idx], s.start)
+	storeRelease64(&s.q.desc[2*s.idx+1], uint64(size))
+	s.bytesTail = s.start + (uint64(size)+7)&^7
+	s.Publish()
+}
+
+// Publish publishes the element written into Slot. Look at Queue.RecvAttention
+// afterwards.
+func (s *Sender) Publish() {
+	s.q.race.sending(s.idx)
+	s.tail++
+	if s.idx++; s.idx == s.q.Capacity {
+		s.idx = 0
+	}
+	storeRelease64(u64(s.q.base, offTail), s.tail) // T
+}
+
+// RecvAttention has EventWait or EventClosing set when a sender must do more after
+// publishing. The load may not go before the publishing store: on amd64 that is
+// the sleeper's membarrier's affair, elsewhere both are sequentially consistent.
+func (q *Queue) RecvAttention() uint32 {
+	return atomic.LoadUint32(u32(q.base, offRecvEvent)) & (EventWait | EventClosing)
+}
+
+// SendAttention likewise, for a receiver after freeing.
+func (q *Queue) SendAttention() uint32 {
+	return atomic.LoadUint32(u32(q.base, offSendEvent)) & EventWait
+}
+
+// Sent says, after eventClosing was seen, whether the youngest n publications
+// count: the number that do.
+func (s *Sender) Sent(n uint64) uint64 {
+	end := s.q.decideClose()
+	first := s.tail - n
+	return min(n, max(end, first)-first)
+}
+
+// CloseSPSC closes the channel. Closed when it was already.
+func (q *Queue) CloseSPSC() Status {
+	for _, off := range [...]uintptr{offRecvEvent, offSendEvent} {
+		p := u32(q.base, off)
+		for {
+			w := atomic.LoadUint32(p)
+			if w&EventClosing != 0 && off == offRecvEvent {
+				q.decideClose()
+				return Closed
+			}
+			if atomic.CompareAndSwapUint32(p, w, w|EventClosing) {
+				break
+			}
+		}
+	}
+	q.race.closing()
+	q.decideClose()
+	return OK
+}
+
+// decideClose returns how many messages count, deciding it if nobody has (P4).
+func (q *Queue) decideClose() uint64 {
+	p := u64(q.base, offClosedAt)
+	if c := atomic.LoadUint64(p); c != 0 {
+		atomic.StoreUint32(u32(q.base, offClosed), 1)
+		return c - 1
+	}
+	q.env.Fence()
+	atomic.CompareAndSwapUint64(p, 0, atomic.LoadUint64(u64(q.base, offTail))+1)
+	atomic.StoreUint32(u32(q.base, offClosed), 1)
+	return atomic.LoadUint64(p) - 1
+}
+
+// Closing says whether an SPSC channel is closed or being closed.
+func (q *Queue) Closing() bool {
+	return atomic.LoadUint32(u32(q.base, offRecvEvent))&EventClosing != 0
+}
+
+// Front is the block of the oldest element. OK, Empty, Closed or Corrupt.
+func (r *Recver) Front() (unsafe.Pointer, Status) {
+	if r.head == r.seen {
+		if st := r.refill(); st != OK {
+			return nil, st
+		}
+	}
+	return r.q.blockAt(r.idx), OK
+}
+
+// refill looks at tail: OK when there is a message.
+func (r *Recver) refill() Status {
+	q := r.q
+	tail := atomic.LoadUint64(u64(q.base, offTail)) // pairs with T
+	closing := q.Closing()
+	if closing {
+		tail = min(tail, q.decideClose())
+		if r.head >= tail {
+			q.race.ended()
+			return Closed
+		}
+	}
+	switch n := tail - r.head; {
+	case n == 0:
+		return Empty
+	case n > q.Capacity:
+		return Corrupt // P1
+	}
+	r.seen = tail
+	return OK
+}
+
+// FrontBytes is the oldest message. OK, Empty, Closed or Corrupt.
+func (r *Recver) FrontBytes() ([]byte, Status) {
+	if r.head == r.seen {
+		if st := r.refill(); st != OK {
+			return nil, st
+		}
+	}
+	q := r.q
+	start := atomic.LoadUint64(&q.desc[2*r.idx]) % q.bytes()
+	size := atomic.LoadUint64(&q.desc[2*r.idx+1])
+	if size > q.MaxMessage || size > q.bytes()-start {
+		return nil, Corrupt
+	}
+	return unsafe.Slice((*byte)(unsafe.Add(q.base, q.offPayload+start)), size), OK
+}
+
+// Received is to be called between Front and reading, for the race detector.
+func (r *Recver) Received() { r.q.race.received(r.idx) }
+
+// Waiting says how many messages have been seen to wait.
+func (r *Recver) Waiting() uint64 { return r.seen - r.head }
+
+// Advance takes the oldest message. Look at Queue.SendAttention afterwards.
+func (r *Recver) Advance() {
+	r.q.race.received(r.idx)
+	r.q.race.freeing(r.idx)
+	r.head++
+	if r.idx++; r.idx == r.q.Capacity {
+		r.idx = 0
+	}
+	storeRelease64(u64(r.q.base, offHead), r.head) // H
+}
+
+// LenSPSC counts the messages that wait.
+func (q *Queue) LenSPSC() (int, Status) {
+	for {
+		head := atomic.LoadUint64(u64(q.base, offHead))
+		tail := atomic.LoadUint64(u64(q.base, offTail))
+		if q.Closing() {
+			tail = max(head, min(tail, q.decideClose()))
+		}
+		if atomic.LoadUint64(u64(q.base, offHead)) != head {
+			continue
+		}
+		if tail-head > q.Capacity {
+			return 0, Corrupt
+		}
+		return int(tail - head), OK
+	}
+}
+
+// TotalsSPSC are the numbers of messages ever sent and taken.
+func (q *Queue) TotalsSPSC() (sent, taken uint64) {
+	return atomic.LoadUint64(u64(q.base, offTail)), atomic.LoadUint64(u64(q.base, offHead))
+}

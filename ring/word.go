@@ -1,0 +1,83 @@
+package ring
+
+import "math/bits"
+
+// A slot word says all there is to know about one place of the ring:
+//
+//	bit 0..2   state
+//	bit 3      C: the position after this one on the same slot, or, while EMPTY
+//	           or BARE, this very position, is where the channel was closed
+//	bit 4..    block: the payload's block (MPMC), extent (packed), desk (rendezvous)
+//	next 8     owner: the seat that holds the message (HELD, WANT, GIVEN)
+//	the rest   lap, modulo its width
+//
+// The width of block follows from the geometry (enough for every block or unit),
+// so the lap has at least 27 bits. A word never repeats before its lap wraps,
+// which is what makes a CAS on it safe: a process that slept through a whole
+// wrap and wakes in the very same lap is the one case not covered
+// (with 27 bits and a million messages a second on a full-size ring that takes
+// years; with small rings the lap is wider: 48 bits for a capacity of 1).
+type wordCodec struct {
+	blockMask uint64
+	ownShift  uint
+	lapShift  uint
+}
+
+const (
+	stateMask   = 7
+	stateEmpty  = 1 // free for position lap; block is the place's own block
+	stateFull   = 2 // the message of position lap is in block
+	stateBare   = 3 // free for position lap, but its place is out: a loan or an evicted hold has it
+	stateHeld   = 4 // the message of position lap is being taken by owner
+	stateWant   = 5 // rendezvous: a receiver of seat owner waits for the value of position lap
+	stateOffer  = 6 // rendezvous: desk block offers its value
+	stateGiven  = 7 // rendezvous: desk block gave its value to the waiting owner
+	flagC       = 8
+	blockShift  = 4
+	ownBits     = 8
+	ownMask     = 1<<ownBits - 1
+	unitLenBits = 22
+	maxUnits    = 1<<unitLenBits - 1
+)
+
+func newWordCodec(g *Geometry) wordCodec {
+	n := uint(bits.Len64(max(g.blocks, g.units, g.desks)))
+	return wordCodec{blockMask: 1<<n - 1, ownShift: blockShift + n, lapShift: blockShift + n + ownBits}
+}
+
+func (c *wordCodec) word(lap, owner, block, state uint64) uint64 {
+	return lap<<c.lapShift | owner<<c.ownShift | block<<blockShift | state
+}
+
+func (c *wordCodec) block(w uint64) uint64 { return w >> blockShift & c.blockMask }
+func (c *wordCodec) owner(w uint64) int    { return int(w >> c.ownShift & ownMask) }
+
+// ahead says by how many laps the word is ahead of lap, modulo the lap's width.
+func (c *wordCodec) ahead(w, lap uint64) int64 {
+	return int64(w-lap<<c.lapShift) >> c.lapShift
+}
+
+// A unit word says who allocated an extent of Space, and when:
+//
+//	bit 0..1   state: unitFree, unitUsed
+//	bit 2..9   the seat that allocated it
+//	bit 10..31 length in units
+//	bit 32..63 1 + lap, modulo 2³²
+const (
+	unitFree     = 1
+	unitUsed     = 2
+	unitOwnShift = 2
+	unitLenShift = unitOwnShift + ownBits
+	unitLapShift = 32
+)
+
+func unitWord(lap uint64, seat int, length, state uint64) uint64 {
+	return (lap+1)<<unitLapShift | length<<unitLenShift | uint64(seat)<<unitOwnShift | state
+}
+
+func unitLen(w uint64) uint64              { return w >> unitLenShift & maxUnits }
+func unitOwner(w uint64) int               { return int(w >> unitOwnShift & ownMask) }
+func unitAhead(w, lap uint64) int64        { return int64(int32(uint32(w>>unitLapShift) - uint32(lap+1))) }
+func unitState(w uint64) uint64            { return w & 3 }
+func withState(w, state uint64) uint64     { return w&^stateMask | state }
+func withUnitState(w, state uint64) uint64 { return w&^3 | state }
