@@ -50,3 +50,6 @@ func Stir(p *uint32) {
 		}
 	}
 }
+
+// Attention reports whether EventWait is set: the notifier's cheap first look.
+func Attention(p *uint32) bool { return atomic.LoadUint32(p)&EventWait != 0 }

@@ -329,3 +329,17 @@ func (q *Queue) sweepMeeting(s int) bool {
 	}
 	return done
 }
+
+// Offers says whether an offer waits.
+func (q *Queue) Offers() bool {
+	for i := range q.slots {
+		if atomic.LoadUint64(&q.slots[i])&stateMask == stateOffer {
+			return true
+		}
+	}
+	return false
+}
+
+// MeetingDesks is how many senders of one process may wait at once.
+func (q *Queue) MeetingDesks() int { return min(MeetingSlots, len(q.deskT)) }
+

@@ -194,3 +194,8 @@ func (d *Desk) freed() {
 	d.q.freeExtent(atomic.LoadUint64(&e.freeUnit), atomic.LoadUint64(&e.freeWord))
 	storeRelease64(&e.freePos, 0)
 }
+
+// Written says that the first size bytes of the extent are the message.
+func (d *Desk) Written(u uint64, size int) {
+	storeRelease64((*uint64)(d.q.spaceAt(u, 0)), uint64(size))
+}

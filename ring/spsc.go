@@ -333,3 +333,64 @@ func (q *Queue) LenSPSC() (int, Status) {
 func (q *Queue) TotalsSPSC() (sent, taken uint64) {
 	return atomic.LoadUint64(u64(q.base, offTail)), atomic.LoadUint64(u64(q.base, offHead))
 }
+
+// Ahead is the block of the n-th element from the next, for a run of elements that
+// PublishRun publishes at once. OK, Full or Corrupt.
+func (s *Sender) Ahead(n uint64) (unsafe.Pointer, Status) {
+	if s.tail+n >= s.limit {
+		st := s.refresh()
+		if st == Corrupt {
+			return nil, st
+		}
+		if s.tail+n >= s.limit {
+			return nil, Full
+		}
+	}
+	i := s.idx + n
+	if i >= s.q.Capacity {
+		i -= s.q.Capacity
+	}
+	return s.q.blockAt(i), OK
+}
+
+// PublishRun publishes the n elements written into Ahead(0) to Ahead(n-1).
+func (s *Sender) PublishRun(n uint64) {
+	for i := range n {
+		s.q.race.sending((s.idx + i) % s.q.Capacity)
+	}
+	s.tail += n
+	if s.idx += n; s.idx >= s.q.Capacity {
+		s.idx -= s.q.Capacity
+	}
+	storeRelease64(u64(s.q.base, offTail), s.tail) // T
+}
+
+// Further is the block of the n-th message from the oldest. OK, Empty or Corrupt.
+func (r *Recver) Further(n uint64) (unsafe.Pointer, Status) {
+	if r.seen-r.head <= n {
+		switch st := r.refill(); {
+		case st == Corrupt:
+			return nil, st
+		case st != OK || r.seen-r.head <= n:
+			return nil, Empty
+		}
+	}
+	i := r.idx + n
+	if i >= r.q.Capacity {
+		i -= r.q.Capacity
+	}
+	return r.q.blockAt(i), OK
+}
+
+// AdvanceRun takes the n oldest messages at once.
+func (r *Recver) AdvanceRun(n uint64) {
+	for i := range n {
+		r.q.race.received((r.idx + i) % r.q.Capacity)
+		r.q.race.freeing((r.idx + i) % r.q.Capacity)
+	}
+	r.head += n
+	if r.idx += n; r.idx >= r.q.Capacity {
+		r.idx -= r.q.Capacity
+	}
+	storeRelease64(u64(r.q.base, offHead), r.head) // H
+}

@@ -1,0 +1,473 @@
+package channel
+
+import (
+	"context"
+	"time"
+
+	"github.com/shmchan/shmchan/ring"
+)
+
+// The rendezvous (capacity 0): a sender puts its value into a desk and offers the
+// desk; it waits until a receiver has settled with it. See ring/meeting.go.
+
+// outgoing is a value on its way: the bytes of an element, or an encoded message,
+// or, for a loan, nothing, because it is in the desk already.
+type outgoing struct {
+	elem, data []byte
+}
+
+// An offer is a desk with a value in it.
+type offer struct {
+	k      *core
+	d      *ring.Desk
+	extent uint64
+	ticket ring.Ticket
+	made   bool // ticket is valid
+}
+
+// openOffer takes a desk, for Send (wait: as long as it takes) or TrySend.
+func (k *core) openOffer(ctx context.Context, wait bool) (*offer, ring.Status, error) {
+	if k.q.SPSC() {
+		if st := k.claimSeat(ring.SeatSender); st != ring.OK {
+			return nil, st, nil
+		}
+	}
+	var done <-chan struct{}
+	if ctx != nil {
+		done = ctx.Done()
+	}
+	for {
+		select {
+		case k.meetDesks <- struct{}{}:
+		default:
+			if !wait {
+				return nil, ring.Full, nil
+			}
+			select {
+			case k.meetDesks <- struct{}{}:
+			case <-done:
+				return nil, ring.OK, ctx.Err()
+			case <-k.gone:
+				return nil, statusDetached, nil
+			}
+		}
+		d, st := k.deskOnce(&k.sendDesks, ring.SeatSender, true)
+		if d != nil {
+			return &offer{k: k, d: d}, ring.OK, nil
+		}
+		<-k.meetDesks
+		if st != ring.OK {
+			return nil, st, nil
+		}
+		if !wait {
+			return nil, ring.Full, nil
+		}
+		// All shared desks are at work in other processes.
+		time.Sleep(time.Millisecond)
+		if st, err := k.interrupted(ctx); st != ring.OK || err != nil {
+			return nil, st, err
+		}
+	}
+}
+
+// room gets an extent for size bytes, if the channel is packed.
+func (o *offer) room(size int) ring.Status {
+	if !o.k.q.Packed() {
+		return ring.OK
+	}
+	u, st := o.d.Alloc(size)
+	o.extent = u
+	return st
+}
+
+// fill writes the value into the desk.
+func (o *offer) fill(out outgoing) {
+	if o.k.q.Packed() {
+		copy(o.k.q.Extent(o.extent, len(out.data)), out.data)
+		o.d.Written(o.extent, len(out.data))
+		return
+	}
+	copy(blockBytes(o.d.Block(), o.k.q.Elem), out.elem)
+}
+
+// close gives the desk back. The offer is not in the ring any more.
+func (o *offer) close(hasExtent bool) {
+	if hasExtent && o.k.q.Packed() {
+		o.k.q.Release(o.extent)
+		if ring.Attention(o.k.q.SendEvent()) {
+			o.k.notifySend()
+		}
+	}
+	o.d.Unlock()
+	<-o.k.meetDesks
+}
+
+// meetSend sends on a rendezvous.
+func (k *core) meetSend(ctx context.Context, op string, out outgoing, wait bool) error {
+	if !k.enter() {
+		return opError(op, k.name, ErrDetached)
+	}
+	defer k.leave()
+	o, st, err := k.openOffer(ctx, wait)
+	if err != nil || st != ring.OK {
+		return opError(op, k.name, orStatus(err, st))
+	}
+	get := func() ring.Status {
+		if k.q.IsClosed() {
+			return ring.Closed
+		}
+		return o.room(len(out.data))
+	}
+	if st = get(); waits(st) && wait {
+		st, err = k.blockMeet(ctx, true, get)
+	}
+	if err != nil || st != ring.OK {
+		o.close(false)
+		return opError(op, k.name, orStatus(err, st))
+	}
+	o.fill(out)
+	st, err = o.bring(ctx, wait)
+	return opError(op, k.name, orStatus(err, st))
+}
+
+func orStatus(err error, st ring.Status) error {
+	if err != nil || st == ring.OK {
+		return err
+	}
+	return failure(st, ErrFull, ErrEmpty)
+}
+
+// bring offers the desk's value and waits until a receiver has it. The offer is
+// closed afterwards.
+func (o *offer) bring(ctx context.Context, wait bool) (ring.Status, error) {
+	k := o.k
+	attempt := func() ring.Status {
+		if !o.made {
+			if k.hangUp {
+				k.watch.ensure(k)
+				if k.peersLost(ring.SeatReceiver) {
+					return statusPeerLost
+				}
+			}
+			t, st := o.d.Offer(o.extent, wait)
+			if st != ring.OK {
+				return st
+			}
+			o.ticket, o.made = t, true
+			if ring.Attention(k.q.RecvEvent()) {
+				k.notifyRecv()
+			}
+		}
+		switch {
+		case k.q.Settled(o.ticket):
+			return ring.OK
+		case k.q.IsClosed() && k.q.Withdraw(o.ticket):
+			o.made = false
+			return ring.Closed
+		}
+		return ring.Full
+	}
+	st := attempt()
+	var err error
+	switch {
+	case st == ring.Full && wait:
+		if st = k.spinOn(ctx, &k.sendSide, attempt); waits(st) {
+			st, err = k.blockMeet(ctx, true, attempt)
+		}
+	case st == ring.Full && o.made:
+		st = o.tryBring()
+	}
+	if o.made && (err != nil || st != ring.OK) {
+		if !k.q.Withdraw(o.ticket) {
+			// A receiver has it in hand. That is sent, as soon as it is through.
+			if o.finish(ctx) {
+				o.close(true)
+				return ring.OK, nil
+			}
+			return st, err
+		}
+	}
+	o.close(true)
+	return st, err
+}
+
+// giveTime is how long TrySend waits for a receiver that was asleep in Recv to
+// run and take what it was given. A receiver that does not (it is stopped) loses
+// the value again: its taking would fail.
+const giveTime = 100 * time.Millisecond
+
+// tryBring waits for the receiver that the value was given to.
+func (o *offer) tryBring() ring.Status {
+	k := o.k
+	until := time.Now().Add(giveTime)
+	for n := 0; !k.q.Settled(o.ticket); n++ {
+		pause(n)
+		if n&63 == 63 && (k.detached.Load() || time.Now().After(until)) {
+			if k.q.Withdraw(o.ticket) {
+				o.made = false
+				return ring.Full
+			}
+		}
+	}
+	return ring.OK
+}
+
+// finish waits for a receiver that holds the value. After Detach it does so in
+// the background, so that the call can return; false then: not known.
+func (o *offer) finish(ctx context.Context) bool {
+	k := o.k
+	for n := 0; !k.q.Settled(o.ticket); n++ {
+		if n > 200 {
+			time.Sleep(100 * time.Microsecond)
+		} else {
+			pause(n)
+		}
+		if k.q.Settled(o.ticket) {
+			return true
+		}
+		if k.q.Withdraw(o.ticket) { // it failed and gave it back
+			o.close(true)
+			return false
+		}
+		if k.detached.Load() {
+			k.users.Add(1)
+			go func() {
+				defer k.leave()
+				for !k.q.Settled(o.ticket) && !k.q.Withdraw(o.ticket) {
+					time.Sleep(time.Millisecond)
+				}
+				o.close(true)
+			}()
+			return false
+		}
+	}
+	return true
+}
+
+// claimSeat takes the SPSC seat of a rendezvous.
+func (k *core) claimSeat(which uint64) ring.Status {
+	if k.became.Load()&which != 0 {
+		return ring.OK
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	st := k.q.ClaimSeats(which)
+	if st == ring.Busy && k.sweep() {
+		st = k.q.ClaimSeats(which)
+	}
+	return st
+}
+
+// blockMeet is block for the rendezvous, where each waiter waits for a slot of its
+// own: whenever the leader wakes, all try.
+func (k *core) blockMeet(ctx context.Context, send bool, attempt func() ring.Status) (ring.Status, error) {
+	s, ev := &k.recvSide, k.q.RecvEvent()
+	if send {
+		s, ev = &k.sendSide, k.q.SendEvent()
+	}
+	var done <-chan struct{}
+	if ctx != nil {
+		done = ctx.Done()
+		defer k.stirAtEnd(ctx, ev)()
+	}
+	for {
+		w := s.join()
+		if w == nil {
+			st, err := k.leadMeet(ctx, s, ev, attempt)
+			s.mu.Lock()
+			s.leading = false
+			s.mu.Unlock()
+			s.broadcast() // one of them leads now
+			return st, err
+		}
+		if st := attempt(); !waits(st) {
+			s.abandon(w)
+			return st, nil
+		}
+		select {
+		case <-w.turn:
+		case <-done:
+			s.abandon(w)
+			return ring.OK, ctx.Err()
+		case <-k.gone:
+			s.abandon(w)
+			return statusDetached, nil
+		}
+		if st := attempt(); !waits(st) {
+			return st, nil
+		}
+	}
+}
+
+// leadMeet sleeps on the futex on behalf of all waiters of its side.
+func (k *core) leadMeet(ctx context.Context, s *side, ev *uint32, attempt func() ring.Status) (ring.Status, error) {
+	for {
+		val := ring.PrepareWait(ev)
+		s.broadcast()
+		if st := attempt(); !waits(st) {
+			return st, nil
+		}
+		if st, err := k.interrupted(ctx); st != ring.OK || err != nil {
+			return st, err
+		}
+		s.sleeps.Add(1)
+		k.watch.ensure(k)
+		k.sleepOn(ev, val)
+	}
+}
+
+// A want is a receiver's place in the rendezvous.
+type want struct {
+	k      *core
+	ticket ring.Ticket
+	made   bool
+}
+
+// meet tries once to get hold of a value; with wait it leaves a want where there
+// is none yet.
+func (w *want) meet(wait bool) (ring.Held, ring.Status) {
+	k := w.k
+	d, st := k.recvDesk()
+	if st != ring.OK {
+		return ring.Held{}, st
+	}
+	defer d.Unlock()
+	for {
+		if w.made {
+			h, st := k.q.Got(w.ticket)
+			switch {
+			case st == ring.Busy:
+				w.made = false
+				continue
+			case st != ring.Empty:
+				w.made = false
+				return h, st
+			case (k.q.Offers() || k.q.IsClosed()) && k.q.Withdraw(w.ticket):
+				w.made = false
+				continue
+			}
+			return h, ring.Empty
+		}
+		h, st := d.Meet()
+		if st != ring.Empty || !wait {
+			return h, st
+		}
+		if w.ticket, st = d.Want(); st == ring.OK {
+			w.made = true
+			if ring.Attention(k.q.SendEvent()) {
+				k.notifySend()
+			}
+			return h, ring.Empty
+		} else if st != ring.Busy {
+			if st == ring.Full {
+				st = ring.Empty
+			}
+			return h, st
+		}
+	}
+}
+
+// settle ends a hold well, and lets the sender go on.
+func (k *core) settle(h *ring.Held) ring.Status {
+	st := k.q.Settle(h)
+	if ring.Attention(k.q.SendEvent()) {
+		k.notifySend()
+	}
+	if k.q.IsClosed() {
+		k.notifyRecv()
+	}
+	return st
+}
+
+// meetOnce tries once to receive on a rendezvous.
+func (c *Chan[T]) meetOnce(v *T) ring.Status {
+	k := c.core
+	if !k.enter() {
+		return statusDetached
+	}
+	defer k.leave()
+	if k.q.SPSC() {
+		if st := k.claimSeat(ring.SeatReceiver); st != ring.OK {
+			return st
+		}
+	}
+	w := want{k: k}
+	h, st := w.meet(false)
+	if st != ring.OK {
+		return st
+	}
+	return c.takeMet(&h, v)
+}
+
+// takeMet copies the value out and settles.
+func (c *Chan[T]) takeMet(h *ring.Held, v *T) ring.Status {
+	k := c.core
+	if k.kind == kindMeet {
+		loadElem(v, h.Data)
+		return k.settle(h)
+	}
+	if c.raw {
+		_ = c.codec.Decode(bytesOf(h), v)
+		return k.settle(h)
+	}
+	private := append([]byte(nil), bytesOf(h)...)
+	if st := k.settle(h); st != ring.OK {
+		return st
+	}
+	return c.decode(private, v)
+}
+
+// meetHold waits for a value on a rendezvous and holds it. The caller is inside.
+func (k *core) meetHold(ctx context.Context) (ring.Held, ring.Status, error) {
+	if k.q.SPSC() {
+		if st := k.claimSeat(ring.SeatReceiver); st != ring.OK {
+			return ring.Held{}, st, nil
+		}
+	}
+	w := want{k: k}
+	var h ring.Held
+	attempt := func() ring.Status {
+		var st ring.Status
+		h, st = w.meet(true)
+		if st == ring.Empty && k.hangUp {
+			k.watch.ensure(k)
+			if k.peersLost(ring.SeatSender) {
+				if h, st = w.meet(true); st == ring.Empty {
+					return statusPeerLost
+				}
+			}
+		}
+		return st
+	}
+	st := attempt()
+	var err error
+	if st == ring.Empty {
+		if st = k.spinOn(ctx, &k.recvSide, attempt); waits(st) {
+			st, err = k.blockMeet(ctx, false, attempt)
+		}
+	}
+	if w.made && !k.q.Withdraw(w.ticket) {
+		// A sender gave us its value just now: take it after all.
+		if got, found := k.q.Got(w.ticket); found == ring.OK {
+			return got, ring.OK, nil
+		}
+	}
+	return h, st, err
+}
+
+// meetRecv receives on a rendezvous, waiting.
+func (c *Chan[T]) meetRecv(ctx context.Context, op string, v *T) error {
+	k := c.core
+	if !k.enter() {
+		return opError(op, k.name, ErrDetached)
+	}
+	defer k.leave()
+	h, st, err := k.meetHold(ctx)
+	if err == nil && st == ring.OK {
+		st = c.takeMet(&h, v)
+		if st == statusDecode {
+			return opError(op, k.name, c.decodeError())
+		}
+	}
+	return opError(op, k.name, orStatus(err, st))
+}

@@ -1,0 +1,330 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/shmchan/shmchan/ring"
+)
+
+// get tries once to take an element into v.
+func (c *Chan[T]) get(v *T) ring.Status {
+	k := c.core
+	if k.kind == kindSPSC {
+		return c.getSPSC(v)
+	}
+	d := k.recvDesk0.Load()
+	if d == nil || !d.TryLock() {
+		var st ring.Status
+		if d, st = k.recvDesk(); st != ring.OK {
+			return st
+		}
+	}
+	var st ring.Status
+	if k.kind == kindElems {
+		for {
+			p, found := d.Peek()
+			if st = found; st != ring.OK {
+				break
+			}
+			loadElem(v, p)
+			if d.Take() {
+				break
+			}
+		}
+		if st == ring.Busy {
+			st = c.getHeld(d, v)
+		}
+	} else {
+		st = c.getHeld(d, v)
+	}
+	if st == ring.OK && ring.Attention(k.q.SendEvent()) {
+		k.notifySend()
+	}
+	d.Unlock()
+	return st
+}
+
+// getHeld takes a message that is large, or that came back, by holding it.
+func (c *Chan[T]) getHeld(d *ring.Desk, v *T) ring.Status {
+	h, st := d.Hold()
+	if st != ring.OK {
+		return st
+	}
+	loadElem(v, h.Data)
+	return c.core.free(d, &h)
+}
+
+// free ends a hold; after Close receivers that wait for its outcome look again.
+func (k *core) free(d *ring.Desk, h *ring.Held) ring.Status {
+	st := d.Free(h)
+	if k.q.IsClosed() {
+		k.notifyRecv()
+	}
+	return st
+}
+
+// getSPSC tries once to take an element of an SPSC channel.
+func (c *Chan[T]) getSPSC(v *T) ring.Status {
+	k := c.core
+	r := k.spscRecv.Load()
+	if r == nil {
+		return k.claimRecv()
+	}
+	ring.StoreRelease32(&k.inRecv, 1)
+	if k.recvStop.Load() != 0 {
+		return k.outRecv(k.stopped(&k.recvStop))
+	}
+	p, st := r.Front()
+	if st != ring.OK {
+		return k.outRecv(st)
+	}
+	loadElem(v, p)
+	r.Advance()
+	if k.fenced || k.q.SendAttention() != 0 {
+		k.freed()
+	}
+	ring.StoreRelease32(&k.inRecv, 0)
+	return ring.OK
+}
+
+func (k *core) outRecv(st ring.Status) ring.Status {
+	ring.StoreRelease32(&k.inRecv, 0)
+	return st
+}
+
+// freed does what is needed after freeing on an SPSC channel when somebody sleeps.
+func (k *core) freed() {
+	if k.fenced {
+		fullFence()
+	}
+	if k.q.SendAttention() != 0 {
+		k.notifySend()
+	}
+}
+
+// claimRecv takes the receiver's seat of an SPSC channel.
+func (k *core) claimRecv() ring.Status {
+	if !k.enter() {
+		return statusDetached
+	}
+	defer k.leave()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.spscRecv.Load() != nil {
+		return statusAgain
+	}
+	r, st := k.q.ClaimRecver()
+	if st == ring.Busy && k.sweep() {
+		r, st = k.q.ClaimRecver()
+	}
+	if st != ring.OK {
+		return st
+	}
+	k.becomeLocked(ring.SeatReceiver)
+	k.spscRecv.Store(r)
+	return statusAgain
+}
+
+// tryRecv tries once; with HangUp the end of the senders is an end.
+func (c *Chan[T]) tryRecv(v *T) ring.Status {
+	st := c.getAny(v)
+	for st == statusAgain {
+		st = c.getAny(v)
+	}
+	if st == ring.Empty && c.core.hangUp {
+		st = c.core.hungUp(ring.SeatReceiver, ring.SeatSender)
+		if st == statusPeerLost {
+			if last := c.getAny(v); last != ring.Empty {
+				return last
+			}
+		}
+		if st == ring.OK {
+			st = ring.Empty
+		}
+	}
+	return st
+}
+
+func (c *Chan[T]) getAny(v *T) ring.Status {
+	switch c.core.kind {
+	case kindElems, kindBig, kindSPSC:
+		return c.get(v)
+	case kindMeet, kindMeetPacked:
+		return c.meetOnce(v)
+	}
+	return c.getDecoded(v)
+}
+
+// recv takes a message, waiting if need be. ctx may be nil.
+func (c *Chan[T]) recv(ctx context.Context, op string, v *T) error {
+	k := c.core
+	if ctx != nil && ctx.Err() != nil {
+		return opError(op, k.name, ctx.Err())
+	}
+	st := c.tryRecv(v)
+	if st == ring.OK {
+		return nil
+	}
+	if st == statusDecode {
+		return opError(op, k.name, c.decodeError())
+	}
+	if !waits(st) {
+		return opError(op, k.name, failure(st, ErrFull, ErrEmpty))
+	}
+	got, err := c.recvWait(ctx, op)
+	if err == nil {
+		*v = *got
+	}
+	return err
+}
+
+// recvWait is the slow half of recv.
+func (c *Chan[T]) recvWait(ctx context.Context, op string) (*T, error) {
+	v := new(T)
+	if c.core.kind.meeting() {
+		return v, c.meetRecv(ctx, op, v)
+	}
+	decode := false
+	err := c.core.await(ctx, op, false, func() ring.Status {
+		st := c.tryRecv(v)
+		if st == statusDecode {
+			decode = true
+			return ring.OK
+		}
+		return st
+	})
+	if err == nil && decode {
+		err = opError(op, c.core.name, c.decodeError())
+	}
+	return v, err
+}
+
+// Recv takes the oldest message, waiting while there is none: v, ok := <-ch. When ok
+// is false v is zero and Err says why: nil for a closed channel that is drained,
+// else ErrDetached, ErrPeerLost (HangUp), ErrBusy (SPSC, another handle receives),
+// ErrCorrupt, or an error of the codec (that message is gone). Any number of
+// goroutines and processes may receive at once (SPSC: one goroutine of one handle);
+// each message goes to one of them.
+func (c *Chan[T]) Recv() (v T, ok bool) {
+	k := c.core
+	if (k.kind == kindElems || k.kind == kindSPSC) && c.get(&v) == ring.OK {
+		return v, true
+	}
+	err := c.recv(nil, "receive", &v)
+	if err != nil {
+		var zero T
+		c.ended(err)
+		return zero, false
+	}
+	return v, true
+}
+
+// ended remembers why Recv or All ended.
+func (c *Chan[T]) ended(err error) {
+	if errors.Is(err, ErrClosed) {
+		err = nil
+	}
+	c.core.endErr.Store(&err)
+}
+
+// Err says why the last Recv, or All, of this handle ended: nil if the channel was
+// closed and drained, or if none has ended yet.
+func (c *Chan[T]) Err() error {
+	if p := c.core.endErr.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// RecvContext is Recv that ends when ctx does, with ctx.Err(), and that says what it
+// ended with: ErrClosed when the channel is closed and drained. A context that
+// has ended already takes nothing.
+func (c *Chan[T]) RecvContext(ctx context.Context) (v T, err error) {
+	if err = c.recv(ctx, "receive", &v); err != nil {
+		var zero T
+		return zero, err
+	}
+	return v, nil
+}
+
+// TryRecv takes the oldest message without waiting: ErrEmpty when there is none, or
+// on a rendezvous no sender that waits; ErrClosed when closed and drained.
+func (c *Chan[T]) TryRecv() (v T, err error) {
+	const op = "try receive"
+	switch st := c.tryRecv(&v); st {
+	case ring.OK:
+		return v, nil
+	case statusDecode:
+		err = opError(op, c.core.name, c.decodeError())
+	default:
+		err = opError(op, c.core.name, failure(st, ErrFull, ErrEmpty))
+	}
+	var zero T
+	return zero, err
+}
+
+// RecvBatch waits for one message and then takes what is there, up to len(buf), in
+// order. n were taken; n is 0 beside an error. An empty buf: 0, nil at once. Slices
+// of bytes that buf holds already are written into.
+func (c *Chan[T]) RecvBatch(buf []T) (n int, err error) {
+	if len(buf) == 0 {
+		return 0, nil
+	}
+	if err := c.recv(nil, "receive batch", &buf[0]); err != nil {
+		return 0, err
+	}
+	for n = 1; n < len(buf); n++ {
+		if c.core.kind == kindSPSC {
+			return n + c.recvRun(buf[n:]), nil
+		}
+		if st := c.tryRecv(&buf[n]); st != ring.OK {
+			break
+		}
+	}
+	return n, nil
+}
+
+// recvRun takes what waits on an SPSC channel and frees it in one go.
+func (c *Chan[T]) recvRun(buf []T) int {
+	k := c.core
+	r := k.spscRecv.Load()
+	ring.StoreRelease32(&k.inRecv, 1)
+	if r == nil || k.recvStop.Load() != 0 {
+		k.outRecv(ring.OK)
+		return 0
+	}
+	n := 0
+	for n < len(buf) {
+		p, st := r.Further(uint64(n))
+		if st != ring.OK {
+			break
+		}
+		loadElem(&buf[n], p)
+		n++
+	}
+	if n > 0 {
+		r.AdvanceRun(uint64(n))
+		if k.fenced || k.q.SendAttention() != 0 {
+			k.freed()
+		}
+	}
+	k.outRecv(ring.OK)
+	return n
+}
+
+// All ranges over the messages until Recv would say that there are no more; then
+// Err says why.
+//
+//	for v := range ch.All() { … }
+func (c *Chan[T]) All() iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for {
+			v, ok := c.Recv()
+			if !ok || !yield(v) {
+				return
+			}
+		}
+	}
+}

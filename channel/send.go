@@ -1,0 +1,310 @@
+package channel
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/shmchan/shmchan/ring"
+)
+
+// put tries once to send an element. The plain paths of MPMC and SPSC; what they
+// cost beyond the ring is a desk's lock or two plain stores (core).
+func (c *Chan[T]) put(v *T) ring.Status {
+	k := c.core
+	if k.kind == kindSPSC {
+		return c.putSPSC(v)
+	}
+	d := k.sendDesk0.Load()
+	if d == nil || !d.TryLock() {
+		var st ring.Status
+		if d, st = k.sendDesk(); st != ring.OK {
+			return st
+		}
+	}
+	storeElem(d.Block(), v)
+	st := d.Publish()
+	if st == ring.OK && ring.Attention(k.q.RecvEvent()) {
+		k.notifyRecv()
+	}
+	d.Unlock()
+	return st
+}
+
+// putSPSC tries once to send an element on an SPSC channel.
+func (c *Chan[T]) putSPSC(v *T) ring.Status {
+	k := c.core
+	s := k.spscSend.Load()
+	if s == nil {
+		return k.claimSend()
+	}
+	ring.StoreRelease32(&k.inSend, 1)
+	if k.sendStop.Load() != 0 {
+		return k.outSend(k.stopped(&k.sendStop))
+	}
+	p, st := s.Slot()
+	if st != ring.OK {
+		return k.outSend(k.fullOrClosed(st))
+	}
+	storeElem(p, v)
+	s.Publish()
+	if k.fenced || k.q.RecvAttention() != 0 {
+		return k.outSend(k.published(s, 1))
+	}
+	ring.StoreRelease32(&k.inSend, 0)
+	return ring.OK
+}
+
+// outSend ends the guard of the SPSC fast path.
+func (k *core) outSend(st ring.Status) ring.Status {
+	ring.StoreRelease32(&k.inSend, 0)
+	return st
+}
+
+// Why an SPSC side may not go on.
+const (
+	stopDetached = 1 << iota
+	stopClosed
+	stopInUse // a loan, or RecvFunc
+)
+
+func (k *core) stopped(why *atomic.Uint32) ring.Status {
+	switch w := why.Load(); {
+	case w&stopDetached != 0:
+		return statusDetached
+	case w&stopInUse != 0:
+		return ring.Busy
+	}
+	return ring.Closed
+}
+
+// fullOrClosed looks whether a full SPSC channel is closed as well.
+func (k *core) fullOrClosed(st ring.Status) ring.Status {
+	if waits(st) && k.q.Closing() {
+		return ring.Closed
+	}
+	return st
+}
+
+// published does what is needed after publishing n messages on an SPSC channel
+// when somebody sleeps or closes.
+func (k *core) published(s *ring.Sender, n uint64) ring.Status {
+	if k.fenced {
+		fullFence()
+	}
+	a := k.q.RecvAttention()
+	if a&ring.EventWait != 0 {
+		k.notifyRecv()
+	}
+	if a&ring.EventClosing != 0 {
+		k.sendStop.Or(stopClosed)
+		if s.Sent(n) < n {
+			return ring.Closed
+		}
+	}
+	return ring.OK
+}
+
+// claimSend takes the sender's seat of an SPSC channel. OK is Empty here: try again.
+func (k *core) claimSend() ring.Status {
+	if !k.enter() {
+		return statusDetached
+	}
+	defer k.leave()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.spscSend.Load() != nil {
+		return statusAgain
+	}
+	s, st := k.q.ClaimSender()
+	if st == ring.Busy && k.sweep() {
+		s, st = k.q.ClaimSender()
+	}
+	if st != ring.OK {
+		return st
+	}
+	k.becomeLocked(ring.SeatSender)
+	k.spscSend.Store(s)
+	return statusAgain
+}
+
+// trySend tries once, with everything that goes before and after.
+func (c *Chan[T]) trySend(v *T) ring.Status {
+	k := c.core
+	if k.hangUp {
+		if st := k.hungUp(ring.SeatSender, ring.SeatReceiver); st != ring.OK {
+			return st
+		}
+	}
+	st := c.put(v)
+	for st == statusAgain {
+		st = c.put(v)
+	}
+	return st
+}
+
+// hungUp says, with HangUp, whether the other side has gone; it counts this handle
+// as a member of its own side first, so that its peers are watched.
+func (k *core) hungUp(own, peer uint64) ring.Status {
+	if !k.enter() {
+		return statusDetached
+	}
+	defer k.leave()
+	if k.became.Load()&own == 0 && !k.kind.spsc() {
+		k.become(own)
+	}
+	if k.became.Load() != 0 {
+		k.watch.ensure(k)
+	}
+	if k.peersLost(peer) {
+		return statusPeerLost
+	}
+	return ring.OK
+}
+
+// send sends v, waiting if need be. ctx may be nil.
+func (c *Chan[T]) send(ctx context.Context, op string, v *T) error {
+	if ctx != nil && ctx.Err() != nil {
+		return opError(op, c.core.name, ctx.Err())
+	}
+	k := c.core
+	if c.codec != nil {
+		return c.sendEncoded(ctx, op, v, true)
+	}
+	if k.kind == kindMeet {
+		return k.meetSend(ctx, op, outgoing{elem: elemBytes(v)}, true)
+	}
+	st := c.trySend(v)
+	if st == ring.OK {
+		return nil
+	}
+	if waits(st) {
+		return c.sendWait(ctx, op, *v)
+	}
+	return opError(op, k.name, failure(st, ErrFull, ErrEmpty))
+}
+
+// sendWait is the slow half of send; v moves to the heap here, not before.
+func (c *Chan[T]) sendWait(ctx context.Context, op string, v T) error {
+	return c.core.await(ctx, op, true, func() ring.Status { return c.trySend(&v) })
+}
+
+// await spins, then sleeps, until attempt has done it.
+func (k *core) await(ctx context.Context, op string, send bool, attempt func() ring.Status) error {
+	if !k.enter() {
+		return opError(op, k.name, ErrDetached)
+	}
+	defer k.leave()
+	s := &k.recvSide
+	if send {
+		s = &k.sendSide
+	}
+	st := k.spinOn(ctx, s, attempt)
+	var err error
+	if waits(st) {
+		st, err = k.block(ctx, send, attempt)
+	}
+	if err == nil && st != ring.OK {
+		err = failure(st, ErrFull, ErrEmpty)
+	}
+	return opError(op, k.name, err)
+}
+
+// Send sends v, waiting while the channel is full. See the package comment for
+// what sent means. Any number of goroutines and processes may send at once (SPSC:
+// one goroutine of one handle). Errors: ErrClosed, ErrDetached, ErrPeerLost with
+// HangUp, ErrTooLarge or the codec's error for a message that cannot be encoded,
+// ErrBusy on an SPSC channel that another handle sends on, ErrCorrupt. With an
+// error nothing was sent.
+func (c *Chan[T]) Send(v T) error {
+	if c.core.kind == kindElems || c.core.kind == kindSPSC {
+		if c.core.hangUp {
+			return c.send(nil, "send", &v)
+		}
+		if st := c.put(&v); st == ring.OK {
+			return nil
+		}
+	}
+	return c.sendAgain(v)
+}
+
+// sendAgain is Send after a first attempt that failed.
+func (c *Chan[T]) sendAgain(v T) error { return c.send(nil, "send", &v) }
+
+// SendContext is Send that ends when ctx does: with ctx.Err(), and then nothing was
+// sent. A context that has ended already sends nothing.
+func (c *Chan[T]) SendContext(ctx context.Context, v T) error { return c.send(ctx, "send", &v) }
+
+// TrySend sends v without waiting: ErrFull when there is no place, or on a
+// rendezvous no receiver that waits. The other errors are Send's.
+func (c *Chan[T]) TrySend(v T) error {
+	const op = "try send"
+	k := c.core
+	if c.codec != nil {
+		return c.sendEncoded(nil, op, &v, false)
+	}
+	if k.kind == kindMeet {
+		return k.meetSend(nil, op, outgoing{elem: elemBytes(&v)}, false)
+	}
+	if st := c.trySend(&v); st != ring.OK {
+		return opError(op, k.name, failure(st, ErrFull, ErrEmpty))
+	}
+	return nil
+}
+
+// SendBatch sends all of vs, in order, waiting whenever the channel is full. n says
+// how many were sent; it is less than len(vs) only beside an error. What several
+// senders send may lie between the messages of a batch. An empty batch: 0, nil.
+func (c *Chan[T]) SendBatch(vs []T) (n int, err error) {
+	k := c.core
+	if len(vs) > 0 && k.kind == kindSPSC && !k.hangUp {
+		if n, err = c.sendRun(vs); err != nil || n == len(vs) {
+			return n, err
+		}
+	}
+	for n < len(vs) {
+		if err := c.send(nil, "send batch", &vs[n]); err != nil {
+			return n, err
+		}
+		n++
+		if k.kind == kindSPSC && !k.hangUp && n < len(vs) {
+			m, err := c.sendRun(vs[n:])
+			if n += m; err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
+
+// sendRun publishes as many of vs as there is room for, in one go.
+func (c *Chan[T]) sendRun(vs []T) (int, error) {
+	k := c.core
+	s := k.spscSend.Load()
+	if s == nil {
+		return 0, nil
+	}
+	ring.StoreRelease32(&k.inSend, 1)
+	defer atomic.StoreUint32(&k.inSend, 0)
+	if k.sendStop.Load() != 0 || k.q.Closing() {
+		return 0, nil // the single send says why
+	}
+	n := 0
+	for n < len(vs) {
+		p, st := s.Ahead(uint64(n))
+		if st != ring.OK {
+			break
+		}
+		storeElem(p, &vs[n])
+		n++
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	s.PublishRun(uint64(n))
+	if k.fenced || k.q.RecvAttention() != 0 {
+		if k.published(s, uint64(n)) == ring.Closed {
+			return int(s.Sent(uint64(n))), opError("send batch", k.name, ErrClosed)
+		}
+	}
+	return n, nil
+}
