@@ -17,7 +17,7 @@ type Chan[T any] struct {
 	core     *core
 	codec    Codec[T] // nil: T lies in its slot as it is
 	transfer transfer
-	raw      bool      // codec reads shared memory directly: []byte and string
+	raw      bool       // codec reads shared memory directly: []byte and string
 	headers  *sync.Pool // of *T, for RecvFunc
 }
 

@@ -106,12 +106,19 @@ func (k kind) meeting() bool { return k >= kindMeet }
 func (k kind) spsc() bool    { return k == kindSPSC || k == kindSPSCPacked }
 
 // enter begins a call that may sleep. False: detached.
-func (k *core) enter() bool {
-	if k.users.Add(1) > 1 && !k.detached.Load() {
-		return true
+func (k *core) enter() bool { return !k.detached.Load() && k.enterAny() }
+
+// enterAny is enter for what may still go on after Detach. False: all is over.
+func (k *core) enterAny() bool {
+	for {
+		n := k.users.Load()
+		if n == 0 {
+			return false
+		}
+		if k.users.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	k.leave()
-	return false
 }
 
 // leave ends it. The last one out after Detach cleans up.

@@ -226,7 +226,7 @@ func (p payload[T]) throughFile(t *testing.T, a chanArgs, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ch.Detach()
+	defer func() { ch.Detach() }()
 	f, err := ch.File()
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +247,13 @@ func (p payload[T]) throughFile(t *testing.T, a chanArgs, name string) {
 	send.expect("sent")
 	send.wait()
 
+	// a handle of its own for the other direction: this one has the receiver's seat
+	if err := ch.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	if ch, err = channel.FromFile[T](f, a.options()...); err != nil {
+		t.Fatal(err)
+	}
 	recv := spawn(t, roleRecv, trafficArgs{chanArgs: a, Count: n}, withFiles(f))
 	recv.expect("ready")
 	within(t, "sending to the child", func() {

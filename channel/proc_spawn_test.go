@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ const (
 	childArgs = "SHMCHAN_CHILD_ARGS"
 	// watchdog ends a wait for something that must come, on a machine however
 	// slow. It measures nothing.
-	watchdog = 60 * time.Second
+	watchdog = 30 * time.Second
 )
 
 // children holds the roles that a child process can play. The argument is what
@@ -318,10 +319,20 @@ func (p *proc) signal(s syscall.Signal) {
 func within(t testing.TB, what string, f func()) {
 	t.Helper()
 	done := make(chan struct{})
-	go func() { defer close(done); f() }()
+	var hangs atomic.Bool
+	go func() {
+		defer close(done)
+		defer func() { // f may come to an end, and to t.Errorf, long after the test
+			if p := recover(); p != nil && !hangs.Load() {
+				panic(p)
+			}
+		}()
+		f()
+	}()
 	select {
 	case <-done:
 	case <-time.After(watchdog):
+		hangs.Store(true)
 		buf := make([]byte, 1<<20)
 		t.Fatalf("%s: no end in %v\n%s", what, watchdog, buf[:runtime.Stack(buf, true)])
 	}

@@ -203,21 +203,33 @@ func TestSemTryRecvIsNeverEmptyWhereAMessageAlwaysExists(t *testing.T) {
 }
 
 func TestSemTriesSucceedWhereRoomAndMessagesAlwaysExist(t *testing.T) {
-	// Twice as many places as messages, more messages than goroutines.
+	// Twice as many places as messages, as many messages as goroutines.
+	t.Run("uint64", func(t *testing.T) { semRoomy(t, semUints) })
+	t.Run("5000 bytes", func(t *testing.T) { semRoomy(t, semHuges) })
+	t.Run("[]byte", func(t *testing.T) {
+		// A message in hand may keep back bytes behind it, so there are enough
+		// for all that is ever sent.
+		k := semBytes
+		k.opts = append(k.opts, channel.Space(4<<20))
+		semRoomy(t, k)
+	})
+}
+
+func semRoomy[T any](t *testing.T, k semKind[T]) {
 	semTokens(t, "New", []int{1, 2, 4}, func(t *testing.T, parties int) {
-		c := semNew[[]byte](t, 2*parties, channel.MaxMessage(100))
+		c := semNew[T](t, 2*parties, k.opts...)
 		for range parties {
-			require.NoError(t, c.Send(make([]byte, 50)))
+			require.NoError(t, c.Send(k.gen(0)))
 		}
 		semParties(t, parties, func(p, i int) error {
 			if i%2 == 0 {
-				if err := c.RecvFunc(func(b *[]byte) error { runtime.Gosched(); return nil }); err != nil {
+				if err := c.RecvFunc(func(*T) error { runtime.Gosched(); return nil }); err != nil {
 					return err
 				}
 			} else if _, err := c.TryRecv(); err != nil {
 				return fmt.Errorf("TryRecv: %w", err)
 			}
-			if err := c.TrySend(semPattern[:(i*13+p)%100]); err != nil {
+			if err := c.TrySend(k.gen(i)); err != nil {
 				return fmt.Errorf("TrySend: %w", err)
 			}
 			return nil

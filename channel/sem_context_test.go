@@ -315,7 +315,7 @@ func semStorm[T any](t *testing.T, tx, rx *channel.Chan[T], parties int,
 	recv func(*channel.Chan[T], context.Context) (uint64, error),
 ) {
 	t.Helper()
-	rounds := semFewer(1500) / parties
+	rounds := semFewer(900) / parties
 	sent := make([][]uint64, parties)
 	got := make([][]uint64, parties)
 	over := func(err error) bool {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,7 +27,6 @@ func semGone(t *testing.T, err error, words ...string) {
 func TestSemAfterDetachEveryCallFails(t *testing.T) {
 	semEach(t, semModes, []int{0, 1, 10}, func(t *testing.T, s semShape) {
 		tx, rx := semMake[uint64](t, s)
-		name := tx.Name()
 		if s.capacity > 0 {
 			semFill(t, tx, 1)
 		}
@@ -37,6 +35,7 @@ func TestSemAfterDetachEveryCallFails(t *testing.T) {
 			handles = handles[:1]
 		}
 		for _, c := range handles {
+			name := c.Name()
 			require.NoError(t, c.Detach())
 			semSendsFail(t, c, channel.ErrDetached)
 			semEnded(t, c, channel.ErrDetached)
@@ -160,7 +159,6 @@ func TestSemDetachInTheMiddleOfTrafficLosesNothing(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/cap=%d", mode.name, capacity), func(t *testing.T) {
 				name := uniqueName(t)
 				rx := semOpen[uint64](t, name, capacity, mode.opt)
-				var got [][]uint64
 				receiver := semStart(func() (vs []uint64) {
 					for v := range rx.All() {
 						vs = append(vs, v)
@@ -171,8 +169,12 @@ func TestSemDetachInTheMiddleOfTrafficLosesNothing(t *testing.T) {
 				r := semRand(uint64(capacity))
 				for round := range semFewer(300) {
 					tx := semAttach[uint64](t, name)
+					turn, now := r.IntN(20), make(chan struct{})
 					sender := semStart(func() (vs []uint64) {
-						for i := 0; ; i++ {
+						for i := range turn + 100 {
+							if i == turn {
+								close(now)
+							}
 							v := semID(round, i)
 							if err := tx.Send(v); err != nil {
 								if !errors.Is(err, channel.ErrDetached) {
@@ -182,14 +184,14 @@ func TestSemDetachInTheMiddleOfTrafficLosesNothing(t *testing.T) {
 							}
 							vs = append(vs, v)
 						}
+						return vs
 					})
-					semYield(r, 40)
+					<-now
 					require.NoError(t, tx.Detach())
 					sent = append(sent, sender.wait())
 				}
 				require.NoError(t, rx.Close())
-				got = append(got, receiver.wait())
-				semExact(t, sent, got)
+				semExact(t, sent, [][]uint64{receiver.wait()})
 			})
 		}
 	}
@@ -202,48 +204,52 @@ func TestSemDetachOfAReceiverInTheMiddleOfTrafficLosesNothing(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/cap=%d", mode.name, capacity), func(t *testing.T) {
 				name := uniqueName(t)
 				tx := semOpen[uint64](t, name, capacity, mode.opt)
-				var stop atomic.Bool
-				sender := semStart(func() (vs []uint64) {
-					for i := 0; !stop.Load(); i++ {
-						v := semID(0, i)
-						if err := tx.Send(v); err != nil {
-							if !errors.Is(err, channel.ErrClosed) {
-								t.Errorf("Send: %v", err)
-							}
-							break
+				rounds := semFewer(300)
+				n := rounds * 20
+				sender := semStart(func() error {
+					for i := range n {
+						if err := tx.Send(semID(0, i)); err != nil {
+							return fmt.Errorf("message %d: %w", i, err)
 						}
-						vs = append(vs, v)
 					}
-					return vs
+					return tx.Close()
 				})
 				var got []uint64
 				r := semRand(uint64(capacity))
-				for range semFewer(300) {
+				for range rounds {
 					rx := semAttach[uint64](t, name)
+					turn, now := r.IntN(20), make(chan struct{})
 					receiver := semStart(func() (vs []uint64) {
-						for v := range rx.All() {
+						for {
+							if len(vs) == turn {
+								close(now)
+							}
+							v, ok := rx.Recv()
+							if !ok {
+								if err := rx.Err(); !errors.Is(err, channel.ErrDetached) && err != nil {
+									t.Errorf("the end: %v", err)
+								}
+								if len(vs) < turn {
+									close(now)
+								}
+								return vs
+							}
 							vs = append(vs, v)
 						}
-						if err := rx.Err(); !errors.Is(err, channel.ErrDetached) {
-							t.Errorf("the end: %v", err)
-						}
-						return vs
 					})
-					semYield(r, 40)
+					<-now
 					require.NoError(t, rx.Detach())
 					got = append(got, receiver.wait()...)
 				}
-				stop.Store(true)
 				last := semAttach[uint64](t, name)
-				rest := semStart(func() (vs []uint64) {
-					for v := range last.All() {
-						vs = append(vs, v)
-					}
-					return vs
-				})
-				sent := sender.wait()
-				require.NoError(t, tx.Close())
-				got = append(got, rest.wait()...)
+				for v := range last.All() {
+					got = append(got, v)
+				}
+				require.NoError(t, sender.wait())
+				sent := make([]uint64, n)
+				for i := range sent {
+					sent[i] = semID(0, i)
+				}
 				semExact(t, [][]uint64{sent}, [][]uint64{got})
 			})
 		}

@@ -487,13 +487,6 @@ func semRecvForms[T any](tries bool) []semForm[func(c *channel.Chan[T]) (T, erro
 	return forms
 }
 
-// semYield gives others between none and n-1 chances to run.
-func semYield(r *rand.Rand, n int) {
-	for range r.IntN(n) {
-		runtime.Gosched()
-	}
-}
-
 // semFewer is n, or a part of it where the race detector slows everything down.
 func semFewer(n int) int {
 	if semRace {

@@ -181,11 +181,11 @@ func (k semKind[T]) fillsAndDrains(t *testing.T, tx, rx *channel.Chan[T]) {
 				t.Fatalf("Len is %d, want %d", n, sent-taken)
 			}
 		}
-		require.ErrorIs(t, tx.TrySend(k.gen(-1)), channel.ErrFull)
+		require.ErrorIs(t, tx.TrySend(k.gen(sent)), channel.ErrFull)
 		take()
 		require.NoError(t, tx.TrySend(k.gen(sent)))
 		sent++
-		require.ErrorIs(t, tx.TrySend(k.gen(-1)), channel.ErrFull)
+		require.ErrorIs(t, tx.TrySend(k.gen(sent)), channel.ErrFull)
 		for n := taken%tx.Cap()/2 + 1; rx.Len() > 0 && n > 0; n-- {
 			take()
 			if got := tx.Len(); got != sent-taken {

@@ -158,7 +158,7 @@ func (p *peer) wait() {
 	}
 	var cores []*core
 	for k := range p.cores {
-		if k.users.Add(1) > 1 { // not cleaned up meanwhile
+		if k.enterAny() {
 			cores = append(cores, k)
 		}
 	}

@@ -54,7 +54,48 @@ type Desk struct {
 }
 
 // NewDesk makes a desk without a shared entry: enough to receive elements.
-func (q *Queue) NewDesk() *Desk { return &Desk{q: q, idx: -1} }
+func (q *Queue) NewDesk() *Desk {
+	d := &Desk{q: q, idx: -1, virtual: atomic.LoadUint64(u64(q.base, offSpaceHead))}
+	d.spaceHead = d.virtual
+	if len(q.slots) > 0 {
+		d.tail, d.head = q.origin(offTail), q.origin(offHead)
+	}
+	return d
+}
+
+// origin is where a cursor starts that knows nothing: a position that was taken,
+// a lap or two before what the hint names, or the very first. The hint gives the
+// upper part of the lap, which words do not have.
+func (q *Queue) origin(hint uintptr) cursor {
+	c := q.at(atomic.LoadUint64(u64(q.base, hint)))
+	w := atomic.LoadUint64(&q.slots[c.idx])
+	c.lap += uint64(q.ahead(w, c.lap))
+	// Slot idx has come to this lap, so what it had in the lap before is taken.
+	// In a rendezvous what others had before that may be unsettled still (M2).
+	before := uint64(1)
+	if q.Meeting() {
+		before = 2
+	}
+	if c.lap < before {
+		return cursor{}
+	}
+	c.lap -= before
+	return c
+}
+
+// astray is asked when a cursor and its slot's word cannot both be right: either
+// the memory lies, or the cursor stood still while the ring went round for half of
+// what a word's lap can tell (with a capacity of 1 and Space in millions of units
+// that is minutes), and must start again.
+func (d *Desk) astray(c *cursor, hint uintptr) Status {
+	q := d.q
+	o := q.origin(hint)
+	if off := int64((c.lap-o.lap)<<q.lapShift) >> q.lapShift; off >= -2 && off <= 2 {
+		return Corrupt
+	}
+	*c = o
+	return OK
+}
 
 // TryLock takes the desk, unless another goroutine has it.
 func (d *Desk) TryLock() bool { return atomic.CompareAndSwapUint32(&d.lock, 0, 1) }

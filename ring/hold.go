@@ -74,18 +74,13 @@ func (q *Queue) freeRecord(last bool) (uint64, bool) {
 // window returns the last position that can be free or BARE, and how many
 // positions lie from the tail to it, counted under the lock.
 func (q *Queue) window(d *Desk) (last cursor, n uint64, st Status) {
-	if st = d.seekHead(); st != OK {
+	if n, st = d.span(); st != OK {
 		return
 	}
-	if st = d.seekTail(); st != OK {
-		return
-	}
-	n = q.pos(d.head) + q.Capacity - q.pos(d.tail)
-	if n > q.Capacity {
-		return last, 0, Corrupt
-	}
-	last = q.at(q.pos(d.head) + q.Capacity - 1)
-	return last, n, OK
+	last = d.head // and a lap, less one
+	last.lap++
+	q.prev(&last)
+	return last, q.Capacity - n, OK
 }
 
 // lastWith finds the last position of the window in that state.
@@ -122,6 +117,8 @@ func (q *Queue) makeRoom(d *Desk, w uint64) Status {
 		return st
 	case d.tail != to:
 		return OK
+	case !found && atomic.LoadUint64(&q.slots[to.idx]) != w:
+		return OK // places may have come and gone while we looked
 	case !found:
 		return Full
 	}
@@ -186,7 +183,7 @@ type Held struct {
 // OK, Empty, Closed or Corrupt. The desk may be used for something else then.
 func (d *Desk) Hold() (Held, Status) {
 	q := d.q
-	for {
+	for range q.patience {
 		if atomic.LoadUint32(u32(q.base, offReturned)) != 0 {
 			if h, st := q.holdReturned(); st != Empty {
 				return h, st
@@ -196,11 +193,15 @@ func (d *Desk) Hold() (Held, Status) {
 		w := atomic.LoadUint64(s) // pairs with P
 		if w&stateMask != stateFull || q.ahead(w, d.head.lap) != 0 {
 			switch st := d.headSlow(w); st {
-			case OK, Busy:
-				continue
+			case OK:
+			case Busy: // returned, whether the count in the header says so or not
+				if h, st := q.holdReturned(); st != Empty {
+					return h, st
+				}
 			default:
 				return Held{}, st
 			}
+			continue
 		}
 		held := withState(w, stateHeld) | uint64(q.seat)<<q.ownShift
 		if !atomic.CompareAndSwapUint64(s, w, held) {
@@ -211,6 +212,7 @@ func (d *Desk) Hold() (Held, Status) {
 		d.tookHead()
 		return h, q.locate(&h, q.block(w))
 	}
+	return Held{}, Corrupt
 }
 
 // locate fills in where the message of a hold lies.

@@ -21,6 +21,7 @@ import (
 //	       ├ slots     Slots × 8 (SPSC, packed: Slots × 16)
 //	       ├ owners    Blocks × 4     which desk acquired a block last
 //	       ├ units     Units × 8      one word per unit of Space
+//	       ├ sizes     Units × 4      bytes of the message that begins there
 //	       ├ blocks    Blocks × Stride   or
 //	       └ space     Units × Unit
 
@@ -57,7 +58,8 @@ const (
 	hdrOffSlots    = 144 // u64
 	hdrOffOwners   = 152 // u64
 	hdrOffUnits    = 160 // u64
-	hdrOffPayload  = 168 // u64
+	hdrOffSizes    = 168 // u64
+	hdrOffPayload  = 176 // u64
 	hdrDesc        = 512
 
 	// MaxDescription bounds the description of T, in bytes.
@@ -103,7 +105,6 @@ const (
 
 	maxRecords  = 1024
 	maxSlotBits = 24
-	lenHeader   = 8 // bytes before a packed message: its length
 
 	// MaxCapacity is the largest capacity, in messages.
 	MaxCapacity = 1 << maxSlotBits
@@ -129,10 +130,11 @@ type deskEntry struct {
 	owner    uint64 // seat and incarnation; CAS from 0 to take, store 0 to leave
 	priv     uint64 // block that this desk owns (MPMC), extent offered (rendezvous, packed); holder only
 	next     uint64 // block that the exchange under way would give; holder only
+	nextPos  uint64 // 1 + position where it lies; holder only, written after next
 	freePos  uint64 // 1 + position whose packed message is being freed; holder only
 	freeUnit uint64 // its extent
 	freeWord uint64 // the unit word that stood there
-	_        [10]uint64
+	_        [9]uint64
 }
 
 type recordEntry struct {
@@ -149,8 +151,8 @@ var (
 	_ [recordSize]byte = [unsafe.Sizeof(recordEntry{})]byte{}
 	_ [headerSize - offRecvSeat - 8]byte
 	_ [16]byte = [unsafe.Offsetof(seatEntry{}.start)]byte{}
-	_ [24]byte = [unsafe.Offsetof(deskEntry{}.freePos)]byte{}
-	_ [40]byte = [unsafe.Offsetof(deskEntry{}.freeWord)]byte{}
+	_ [32]byte = [unsafe.Offsetof(deskEntry{}.freePos)]byte{}
+	_ [48]byte = [unsafe.Offsetof(deskEntry{}.freeWord)]byte{}
 	_ [16]byte = [unsafe.Offsetof(recordEntry{}.pos)]byte{}
 )
 
@@ -177,13 +179,14 @@ func (p *Params) Meeting() bool { return p.Capacity == 0 }
 // Geometry is where everything lies: numbers of entries, and offsets in bytes.
 type Geometry struct {
 	Params
-	seats, desks, records           uint64
-	slots, slotSize                 uint64
-	blocks, stride                  uint64
-	units, unit                     uint64
-	offSeats, offDesks, offRecords  uint64
-	offSlots, offOwners             uint64
-	offUnits, offPayload, totalSize uint64
+	seats, desks, records          uint64
+	slots, slotSize                uint64
+	blocks, stride                 uint64
+	units, unit                    uint64
+	offSeats, offDesks, offRecords uint64
+	offSlots, offOwners            uint64
+	offUnits, offSizes             uint64
+	offPayload, totalSize          uint64
 }
 
 // ErrGeometry is wrapped by what Layout returns for impossible parameters.
@@ -240,15 +243,24 @@ func blockStride(elem uint64) uint64 {
 	return max(8, (elem+7)&^7)
 }
 
-// packed sizes the units. A unit is 64 bytes, or more where there would be over
-// 4 Mi of them (the width of a unit word's length field).
+// packed sizes the units: 8 bytes in an SPSC ring, whose extents need no words of
+// their own; else 64, or more where there would be over 4 Mi of them (the width of
+// a unit word's length field). A message takes whole units, so what rounding
+// takes of the largest is added: as many of these fit as Space has bytes for.
 func (g *Geometry) packed() {
 	g.unit = 64
-	need := max(g.Space, g.MaxMessage+lenHeader)
-	for (need+g.unit-1)/g.unit > maxUnits {
-		g.unit *= 2
+	if g.SPSC() && !g.Meeting() {
+		g.unit = 8
 	}
-	g.units = (need + g.unit - 1) / g.unit
+	for ; ; g.unit *= 2 {
+		lost := (g.MaxMessage+g.unit-1)/g.unit*g.unit - g.MaxMessage
+		need := max(g.Space, g.MaxMessage)
+		need += need / g.MaxMessage * lost
+		g.units = (need + g.unit - 1) / g.unit
+		if g.units <= maxUnits || g.unit == 8 {
+			return
+		}
+	}
 }
 
 // place lays the sections out one behind the other.
@@ -279,6 +291,7 @@ func (g *Geometry) place() error {
 		unitWords = 0
 	}
 	g.offUnits = section(unitWords, 8)
+	g.offSizes = section(unitWords, 4)
 	if g.Packed() {
 		g.offPayload = section(g.units, g.unit)
 	} else {

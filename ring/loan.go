@@ -18,12 +18,15 @@ func (d *Desk) Reserve(size int) (Loan, Status) {
 	q := d.q
 	var l Loan
 	if q.Packed() {
+		if st := d.Room(); st == Closed || st == Corrupt {
+			return l, st // rather than to say that bytes are short
+		}
 		u, st := d.Alloc(size)
 		if st != OK {
 			return l, st
 		}
 		l.block = u
-		l.Data = q.spaceAt(u, lenHeader)
+		l.Data = q.spaceAt(u)
 	}
 	st := d.takePlace(&l)
 	if st != OK && q.Packed() {
@@ -36,7 +39,7 @@ func (d *Desk) takePlace(l *Loan) Status {
 	q := d.q
 	q.acquire()
 	defer q.release()
-	for {
+	for range q.patience {
 		c, w, found, st := q.lastWith(d, stateEmpty, false)
 		if st != OK {
 			return st
@@ -45,7 +48,10 @@ func (d *Desk) takePlace(l *Loan) Status {
 			return Closed
 		}
 		r, free := q.freeRecord(false)
-		if !found || !free {
+		switch {
+		case !found && q.filled(d.tail):
+			continue // places may have come and gone while we looked
+		case !found || !free:
 			return Full
 		}
 		if !q.Packed() {
@@ -68,6 +74,7 @@ func (d *Desk) takePlace(l *Loan) Status {
 			return OK
 		}
 	}
+	return Corrupt
 }
 
 // Commit makes the loan the youngest message; packed, of size bytes.
@@ -75,14 +82,14 @@ func (d *Desk) takePlace(l *Loan) Status {
 func (d *Desk) Commit(l *Loan, size int) Status {
 	q := d.q
 	if q.Packed() {
-		storeRelease64((*uint64)(q.spaceAt(l.block, 0)), uint64(size))
+		storeRelease32(&q.sizes[l.block], uint32(size))
 	}
 	q.acquire()
 	defer q.release()
 	if !q.mine(l) {
 		return Corrupt
 	}
-	for {
+	for range q.patience {
 		if st := d.seekTail(); st != OK {
 			return st
 		}
@@ -123,6 +130,7 @@ func (d *Desk) Commit(l *Loan, size int) Status {
 			return Corrupt // all places wait in the ring, and ours too?
 		}
 	}
+	return Corrupt
 }
 
 // Abort gives the loan's place back.

@@ -25,6 +25,9 @@ import (
 //	    the CAS would fail. (One exception: HELD → OFFER. Who does it wakes all
 //	    receivers, and those that wait look for offers again.)
 //	M2  At most `slots` positions are unsettled.
+//	M3  C on the word at the tail closes the rendezvous, and keeps everybody from
+//	    enqueueing. A sender that meets a want does not come to the tail: it looks at
+//	    the header's word first, which is set before anyone is told of the closing.
 
 // A Ticket is a position of the rendezvous where this process offered or asked.
 type Ticket struct {
@@ -39,7 +42,7 @@ func (d *Desk) seek(state uint64) (c cursor, w uint64, found bool, st Status) {
 	q := d.q
 	front := true
 	c = d.head
-	for range 4 * q.Geometry.slots {
+	for range 64 * q.Geometry.slots {
 		w = atomic.LoadUint64(&q.slots[c.idx])
 		a := q.ahead(w, c.lap)
 		switch {
@@ -79,6 +82,9 @@ func (d *Desk) Offer(extent uint64, wait bool) (Ticket, Status) {
 			return Ticket{}, st
 		}
 		if found {
+			if q.IsClosed() {
+				return Ticket{}, Closed // M3
+			}
 			n := w&^(q.blockMask<<blockShift|stateMask) | uint64(d.idx)<<blockShift | stateGiven
 			q.race.sending(0)
 			if atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n) {
@@ -88,7 +94,7 @@ func (d *Desk) Offer(extent uint64, wait bool) (Ticket, Status) {
 		}
 		switch {
 		case w&flagC != 0:
-			return Ticket{}, Closed
+			return Ticket{}, q.tellClosed()
 		case !wait || w&stateMask != stateEmpty:
 			return Ticket{}, Full
 		}
@@ -158,6 +164,13 @@ func (d *Desk) noOffer(w uint64) Status {
 		}
 	}
 	q.race.ended()
+	return q.tellClosed()
+}
+
+// tellClosed is Closed. Whoever is told so must find that later senders are told
+// the same (M3).
+func (q *Queue) tellClosed() Status {
+	atomic.StoreUint32(u32(q.base, offClosed), 1)
 	return Closed
 }
 
@@ -273,12 +286,11 @@ func (d *Desk) CloseMeeting() Status {
 			return st
 		}
 		if w&flagC != 0 {
-			atomic.StoreUint32(u32(q.base, offClosed), 1)
-			return Closed
+			return q.tellClosed()
 		}
 		q.race.closing()
 		if atomic.CompareAndSwapUint64(&q.slots[c.idx], w, w|flagC) {
-			atomic.StoreUint32(u32(q.base, offClosed), 1)
+			q.tellClosed()
 			return OK
 		}
 	}
@@ -311,7 +323,8 @@ func (q *Queue) sweepMeeting(s int) bool {
 				}
 			case stateGiven, stateHeld:
 				switch {
-				case ours && theirs:
+				case theirs && (ours || w&stateMask == stateGiven):
+					// Nobody copies it: its receiver is gone, or asks again.
 					if !q.settle(c, w) {
 						continue
 					}
@@ -342,4 +355,3 @@ func (q *Queue) Offers() bool {
 
 // MeetingDesks is how many senders of one process may wait at once.
 func (q *Queue) MeetingDesks() int { return min(MeetingSlots, len(q.deskT)) }
-

@@ -104,6 +104,9 @@ func (q *Queue) Members() []Member {
 // caller then wakes everybody, since what the dead held up may go on.
 func (q *Queue) Sweep() int {
 	n := 0
+	if q.seat < 0 {
+		return n // the lock needs the name of a member
+	}
 	for _, m := range q.Members() {
 		if m.Seat == q.seat || q.env.Alive(m.Seat) {
 			continue
@@ -192,11 +195,19 @@ func (q *Queue) giveBackEvicted(s int) {
 //
 // The desk says priv and next. Either the exchange CAS of publish happened, then
 // priv is in circulation and next is the desk's; or it did not, then priv is. It
-// happened if priv is found in a slot, at another desk or in a record, or if
-// owners[priv] names another desk: whoever acquires a block announces it as its
-// next before the CAS, and writes owners before it gives anything away again. So
-// looking at slots first, desks second and owners last cannot miss it, wherever
-// it moves meanwhile. (Records do not change: this is under the lock.)
+// happened if priv is found in a slot or in a record, or if another desk has seen
+// it in a slot since, or if owners[priv] names another desk: whoever acquires a
+// block announces it as its next before the CAS, and writes owners before it
+// gives anything away again. So looking at slots first, desks second and owners
+// last cannot miss it, wherever it moves meanwhile. (Records do not change: this
+// is under the lock.)
+//
+// What another desk announced proves something only if it saw the block at a
+// younger position than the one at which this desk was about to give it away:
+// an older announcement may be one whose CAS failed because *this* desk acquired
+// the block, and may stand there as long as its holder is stopped. For the same
+// reason another desk's priv proves nothing: its holder may have given the block
+// away and not have said so yet.
 func (q *Queue) sweepDesk(i int) {
 	e := &q.deskT[i]
 	priv, next := atomic.LoadUint64(&e.priv), atomic.LoadUint64(&e.next)
@@ -226,9 +237,12 @@ func (q *Queue) circulates(desk int, block uint64) bool {
 			return true
 		}
 	}
+	given := atomic.LoadUint64(&q.deskT[desk].nextPos)
 	for j := range q.deskT {
 		e := &q.deskT[j]
-		if j != desk && (atomic.LoadUint64(&e.priv) == block || atomic.LoadUint64(&e.next) == block) {
+		// nextPos is written after next and read before it: a pair that is read
+		// while a new one is written is the old one, or older by its position.
+		if pos := atomic.LoadUint64(&e.nextPos); j != desk && pos > given && atomic.LoadUint64(&e.next) == block {
 			return true
 		}
 	}
@@ -269,9 +283,10 @@ func (q *Queue) sweepFreeing(desk int) {
 // to: only it could have published them.
 func (q *Queue) sweepSpace(s int) {
 	refs := make(map[uint64]bool)
+	// In a rendezvous an extent stays its sender's, all of whose offers are settled.
 	for i := range q.slots {
 		w := atomic.LoadUint64(&q.slots[i])
-		if st := w & stateMask; st == stateFull || st == stateHeld {
+		if st := w & stateMask; !q.Meeting() && (st == stateFull || st == stateHeld) {
 			refs[q.block(w)] = true
 		}
 	}
@@ -280,19 +295,12 @@ func (q *Queue) sweepSpace(s int) {
 			refs[atomic.LoadUint64(&q.recT[i].block)] = true
 		}
 	}
-	if q.Meeting() {
-		for i := range q.deskT {
-			if atomic.LoadUint64(&q.deskT[i].owner) != 0 {
-				refs[atomic.LoadUint64(&q.deskT[i].priv)] = true
-			}
-		}
-	}
 	v := atomic.LoadUint64(u64(q.base, offSpaceHead))
 	for range q.units {
 		u := v % q.units
 		w := atomic.LoadUint64(&q.unitW[u])
-		n := unitLen(w)
-		if unitAhead(w, v/q.units) != 0 || n == 0 || n > q.units-u {
+		n := q.unitLen(w)
+		if q.unitAhead(w, v/q.units) != 0 || n == 0 || n > q.units-u {
 			h := atomic.LoadUint64(u64(q.base, offSpaceHead))
 			if h <= v {
 				return // the end of the chain

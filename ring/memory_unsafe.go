@@ -13,7 +13,7 @@ func u64(base unsafe.Pointer, off uintptr) *uint64 { return (*uint64)(unsafe.Add
 // view lays the tables over mem, which is of g.Size() bytes and aligned to 8.
 func view(mem []byte, g *Geometry) *Queue {
 	base := unsafe.Pointer(unsafe.SliceData(mem))
-	q := &Queue{Geometry: g, wordCodec: newWordCodec(g), base: base}
+	q := &Queue{Geometry: g, wordCodec: newWordCodec(g), base: base, patience: 1<<20 + 8*int(g.slots+g.units)}
 	q.seatT = unsafe.Slice((*seatEntry)(unsafe.Add(base, g.offSeats)), g.seats)
 	q.deskT = unsafe.Slice((*deskEntry)(unsafe.Add(base, g.offDesks)), g.desks)
 	q.recT = unsafe.Slice((*recordEntry)(unsafe.Add(base, g.offRecords)), g.records)
@@ -28,6 +28,7 @@ func view(mem []byte, g *Geometry) *Queue {
 	}
 	if g.offPayload > g.offUnits {
 		q.unitW = unsafe.Slice((*uint64)(unsafe.Add(base, g.offUnits)), g.units)
+		q.sizes = unsafe.Slice((*uint32)(unsafe.Add(base, g.offSizes)), g.units)
 	}
 	return q
 }
@@ -37,10 +38,10 @@ func (q *Queue) blockAt(b uint64) unsafe.Pointer {
 	return unsafe.Add(q.base, q.offPayload+b*q.stride)
 }
 
-// spaceAt is the byte of Space at unit u plus off; the caller has checked that
-// off and what it will touch lie inside the extent.
-func (q *Queue) spaceAt(u, off uint64) unsafe.Pointer {
-	return unsafe.Add(q.base, q.offPayload+u*q.unit+off)
+// spaceAt is where unit u of Space begins; the caller has checked that what it will
+// touch lies inside the extent.
+func (q *Queue) spaceAt(u uint64) unsafe.Pointer {
+	return unsafe.Add(q.base, q.offPayload+u*q.unit)
 }
 
 func littleEndian() bool {

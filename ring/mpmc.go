@@ -44,7 +44,7 @@ func (d *Desk) Publish() Status { return d.publish(d.priv) }
 
 func (d *Desk) publish(blk uint64) Status {
 	q := d.q
-	for {
+	for range q.patience {
 		s := &q.slots[d.tail.idx]
 		w := atomic.LoadUint64(s) // pairs with F
 		switch a := q.ahead(w, d.tail.lap); {
@@ -61,7 +61,8 @@ func (d *Desk) publish(blk uint64) Status {
 					return Corrupt
 				}
 				e := &q.deskT[d.idx]
-				storeRelease64(&e.next, got) // before the CAS: see sweepDesk
+				storeRelease64(&e.next, got) // both before the CAS: see sweepDesk
+				storeRelease64(&e.nextPos, q.pos(d.tail)+1)
 				q.race.sending(d.tail.idx)
 				if !atomic.CompareAndSwapUint64(s, w, fill) { // P
 					continue
@@ -83,6 +84,7 @@ func (d *Desk) publish(blk uint64) Status {
 			}
 		}
 	}
+	return Corrupt
 }
 
 // tailSlow deals with every word at the tail that is neither free nor full: it
@@ -112,7 +114,7 @@ func (d *Desk) tailSlow(w uint64, a int64) Status {
 		q.race.ended()
 		return Closed // I7
 	}
-	return Corrupt
+	return d.astray(&d.tail, offTail)
 }
 
 // catchUp moves the tail's cursor beyond what the word proves to be filled: the
@@ -134,9 +136,6 @@ func (d *Desk) jump() {
 		return
 	}
 	before := h
-	if h.lap == 0 && h.idx == 0 {
-		return
-	}
 	q.prev(&before)
 	if q.filled(before) {
 		d.tail = h
@@ -189,7 +188,7 @@ func (d *Desk) Peek() (unsafe.Pointer, Status) {
 	if atomic.LoadUint32(u32(q.base, offReturned)) != 0 {
 		return nil, Busy
 	}
-	for {
+	for range q.patience {
 		w := atomic.LoadUint64(&q.slots[d.head.idx]) // pairs with P
 		if w&stateMask == stateFull && q.ahead(w, d.head.lap) == 0 {
 			blk := q.block(w)
@@ -203,6 +202,7 @@ func (d *Desk) Peek() (unsafe.Pointer, Status) {
 			return nil, st
 		}
 	}
+	return nil, Corrupt
 }
 
 // Take takes the message that Peek found. When it returns false somebody else
@@ -260,7 +260,7 @@ func (d *Desk) headSlow(w uint64) Status {
 	case a == 0 && state == stateFull:
 		return OK
 	}
-	return Corrupt
+	return d.astray(&d.head, offHead)
 }
 
 func (d *Desk) jumpHead() {
@@ -299,7 +299,7 @@ func (q *Queue) drained() Status {
 // Close closes the channel. It returns Closed when it was closed already.
 func (d *Desk) Close() Status {
 	q := d.q
-	for {
+	for range q.patience {
 		s := &q.slots[d.tail.idx]
 		w := atomic.LoadUint64(s)
 		a, state := q.ahead(w, d.tail.lap), w&stateMask
@@ -320,31 +320,44 @@ func (d *Desk) Close() Status {
 				return OK
 			}
 		default:
-			return Corrupt
+			if st := d.astray(&d.tail, offTail); st != OK {
+				return st
+			}
 		}
 	}
+	return Corrupt
 }
 
 // Len counts the messages that wait, and those in RecvFunc, as of one instant.
 func (d *Desk) Len() (int, Status) {
 	q := d.q
-	for {
+	n, st := d.span()
+	if st != OK {
+		return 0, st
+	}
+	return int(min(n+q.held(), q.Capacity)), OK
+}
+
+// span moves both cursors to the ends of what waits, as of one instant, and says
+// how many messages lie between them.
+func (d *Desk) span() (n uint64, st Status) {
+	q := d.q
+	for range q.patience {
 		if st := d.seekHead(); st != OK {
 			return 0, st
 		}
 		if st := d.seekTail(); st != OK {
 			return 0, st
 		}
-		n := q.pos(d.tail) - q.pos(d.head)
-		held := q.held()
 		// Unless the head moved meanwhile, both ends were seen at one instant.
 		if !q.taken(d.head) {
-			if n > q.Capacity {
+			if n = q.pos(d.tail) - q.pos(d.head); n > q.Capacity {
 				return 0, Corrupt
 			}
-			return int(min(n+held, q.Capacity)), OK
+			return n, OK
 		}
 	}
+	return 0, Corrupt
 }
 
 // held counts the messages in RecvFunc and the returned ones.
@@ -367,7 +380,7 @@ func (d *Desk) Totals() (sent, taken uint64, st Status) {
 // seekTail moves the cursor to the first position that is not filled.
 func (d *Desk) seekTail() Status {
 	q := d.q
-	for {
+	for range q.patience {
 		w := atomic.LoadUint64(&q.slots[d.tail.idx])
 		a, state := q.ahead(w, d.tail.lap), w&stateMask
 		switch {
@@ -379,15 +392,18 @@ func (d *Desk) seekTail() Status {
 		case a == 0 && (state == stateEmpty || state == stateBare), a == -1 && (state == stateFull || state == stateHeld):
 			return OK
 		default:
-			return Corrupt
+			if st := d.astray(&d.tail, offTail); st != OK {
+				return st
+			}
 		}
 	}
+	return Corrupt
 }
 
 // seekHead moves the cursor to the first position that is not taken.
 func (d *Desk) seekHead() Status {
 	q := d.q
-	for {
+	for range q.patience {
 		w := atomic.LoadUint64(&q.slots[d.head.idx])
 		a, state := q.ahead(w, d.head.lap), w&stateMask
 		switch {
@@ -404,7 +420,10 @@ func (d *Desk) seekHead() Status {
 		case a == 0 && state >= stateEmpty && state <= stateBare, a == -1 && state == stateHeld:
 			return OK
 		default:
-			return Corrupt
+			if st := d.astray(&d.head, offHead); st != OK {
+				return st
+			}
 		}
 	}
+	return Corrupt
 }

@@ -56,10 +56,15 @@ type Queue struct {
 	desc   []uint64 // SPSC packed: extents, two words each
 	owners []uint32
 	unitW  []uint64
+	sizes  []uint32
 	seatT  []seatEntry
 	deskT  []deskEntry
 	recT   []recordEntry
 	race   *RaceSync
+
+	// patience bounds every walk over slots and extents: far beyond what any
+	// number of living peers can make it last, short of for ever.
+	patience int
 }
 
 // Format writes a new channel into mem, which must be zeroed, 8-byte aligned and
@@ -132,6 +137,7 @@ func staticFields(g *Geometry) []staticField {
 		{hdrOffSlots, 8, g.offSlots, "slots' offset"},
 		{hdrOffOwners, 8, g.offOwners, "owners' offset"},
 		{hdrOffUnits, 8, g.offUnits, "units' offset"},
+		{hdrOffSizes, 8, g.offSizes, "sizes' offset"},
 		{hdrOffPayload, 8, g.offPayload, "payload's offset"},
 	}
 }

@@ -27,17 +27,17 @@ import (
 // Alloc takes an extent for size bytes. OK, NoSpace or Corrupt.
 func (d *Desk) Alloc(size int) (uint64, Status) {
 	q := d.q
-	k := (uint64(size) + lenHeader + q.unit - 1) / q.unit
+	k := max(1, (uint64(size)+q.unit-1)/q.unit)
 	if k > q.units {
 		return 0, NoSpace
 	}
-	for range 4*q.units + 64 {
+	for range q.patience {
 		v := d.virtual
 		u, lap := v%q.units, v/q.units
 		w := atomic.LoadUint64(&q.unitW[u])
-		switch a := unitAhead(w, lap); {
+		switch a := q.unitAhead(w, lap); {
 		case a == 0:
-			n := unitLen(w)
+			n := q.unitLen(w)
 			if n == 0 || n > q.units-u {
 				return 0, Corrupt
 			}
@@ -65,7 +65,7 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 				return 0, NoSpace
 			}
 		}
-		if atomic.CompareAndSwapUint64(&q.unitW[u], w, unitWord(lap, q.seat, need, state)) {
+		if atomic.CompareAndSwapUint64(&q.unitW[u], w, q.unitWord(lap, q.seat, need, state)) {
 			d.virtual = v + need
 			if state == unitUsed {
 				return u, OK
@@ -79,7 +79,7 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 func (d *Desk) pushSpaceHead(end uint64) Status {
 	q := d.q
 	s := u64(q.base, offSpaceHead)
-	for range q.units + 64 {
+	for range q.patience {
 		from := atomic.LoadUint64(s)
 		if from > end || end-from > q.units {
 			// Others have gone on, or the memory lies; S3 cannot hold with it.
@@ -92,8 +92,8 @@ func (d *Desk) pushSpaceHead(end uint64) Status {
 		h := from
 		for h < end && h-from < 4096 {
 			w := atomic.LoadUint64(&q.unitW[h%q.units])
-			n := unitLen(w)
-			if unitAhead(w, h/q.units) != 0 || unitState(w) != unitFree || n == 0 || n > q.units-h%q.units {
+			n := q.unitLen(w)
+			if q.unitAhead(w, h/q.units) != 0 || unitState(w) != unitFree || n == 0 || n > q.units-h%q.units {
 				break
 			}
 			h += n
@@ -126,26 +126,26 @@ func (q *Queue) extent(u uint64) (unsafe.Pointer, int, bool) {
 		return nil, 0, false
 	}
 	w := atomic.LoadUint64(&q.unitW[u])
-	n := unitLen(w)
+	n := q.unitLen(w)
 	if unitState(w) != unitUsed || n == 0 || n > q.units-u {
 		return nil, 0, false
 	}
-	size := atomic.LoadUint64((*uint64)(q.spaceAt(u, 0)))
-	if size > n*q.unit-lenHeader || size > q.MaxMessage {
+	size := uint64(atomic.LoadUint32(&q.sizes[u]))
+	if size > n*q.unit || size > q.MaxMessage {
 		return nil, 0, false
 	}
-	return q.spaceAt(u, lenHeader), int(size), true
+	return q.spaceAt(u), int(size), true
 }
 
 // Extent is the memory of an extent that Alloc returned for size bytes.
 func (q *Queue) Extent(u uint64, size int) []byte {
-	return unsafe.Slice((*byte)(q.spaceAt(u, lenHeader)), size)
+	return unsafe.Slice((*byte)(q.spaceAt(u)), size)
 }
 
 // PublishExtent makes the first size bytes of the extent the youngest message.
 // OK, Full, Closed or Corrupt; unless OK the extent is still the caller's.
 func (d *Desk) PublishExtent(u uint64, size int) Status {
-	storeRelease64((*uint64)(d.q.spaceAt(u, 0)), uint64(size))
+	storeRelease32(&d.q.sizes[u], uint32(size))
 	return d.publish(u)
 }
 
@@ -157,13 +157,11 @@ func (d *Desk) Room() Status {
 		return st
 	}
 	w := atomic.LoadUint64(&q.slots[d.tail.idx])
-	if a := q.ahead(w, d.tail.lap); a == -1 {
-		switch {
-		case w&flagC != 0:
-			return Closed
-		case w&stateMask == stateFull:
-			return Full
-		}
+	switch a, state := q.ahead(w, d.tail.lap), w&stateMask; {
+	case w&flagC != 0 && (a == -1 || a == 0 && (state == stateEmpty || state == stateBare)):
+		return Closed
+	case a == -1 && state == stateFull:
+		return Full
 	}
 	return OK
 }
@@ -197,5 +195,5 @@ func (d *Desk) freed() {
 
 // Written says that the first size bytes of the extent are the message.
 func (d *Desk) Written(u uint64, size int) {
-	storeRelease64((*uint64)(d.q.spaceAt(u, 0)), uint64(size))
+	storeRelease32(&d.q.sizes[u], uint32(size))
 }

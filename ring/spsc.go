@@ -69,7 +69,7 @@ func (q *Queue) ClaimSender() (*Sender, Status) {
 	s := &Sender{q: q, tail: tail, limit: head + q.Capacity, idx: tail % q.Capacity}
 	if q.Packed() && tail != head {
 		last := (tail - 1) % q.Capacity
-		s.bytesTail = atomic.LoadUint64(&q.desc[2*last]) + (atomic.LoadUint64(&q.desc[2*last+1])+7)&^7
+		s.bytesTail = atomic.LoadUint64(&q.desc[2*last]) + padded(atomic.LoadUint64(&q.desc[2*last+1]))
 		s.bytesHead = atomic.LoadUint64(&q.desc[2*(head%q.Capacity)])
 		if s.bytesTail-s.bytesHead > q.bytes() {
 			return nil, Corrupt
@@ -105,6 +105,10 @@ func (q *Queue) ClaimSeats(which uint64) Status {
 }
 
 func (q *Queue) bytes() uint64 { return q.units * q.unit }
+
+// padded is what a message of size bytes takes of Space: never nothing, so that
+// bytesHead is bytesTail only when no message is there.
+func padded(size uint64) uint64 { return max(8, (size+7)&^7) }
 
 // Slot is the block of the next element, to be written before Publish.
 // OK, Full or Corrupt.
@@ -145,7 +149,7 @@ func (s *Sender) refresh() Status {
 // Bytes is memory for the next message of up to size bytes, to be written before
 // PublishBytes. OK, Full, NoSpace or Corrupt.
 func (s *Sender) Bytes(size int) ([]byte, Status) {
-	q, n := s.q, (uint64(size)+7)&^7
+	q, n := s.q, padded(uint64(size))
 	for looked := false; ; looked = true {
 		start := s.bytesTail
 		if left := q.bytes() - start%q.bytes(); n > left {
@@ -173,7 +177,7 @@ func (s *Sender) Bytes(size int) ([]byte, Status) {
 func (s *Sender) PublishBytes(size int) {
 	storeRelease64(&s.q.desc[2*s.idx], s.start)
 	storeRelease64(&s.q.desc[2*s.idx+1], uint64(size))
-	s.bytesTail = s.start + (uint64(size)+7)&^7
+	s.bytesTail = s.start + padded(uint64(size))
 	s.Publish()
 }
 
@@ -260,9 +264,10 @@ func (r *Recver) Front() (unsafe.Pointer, Status) {
 func (r *Recver) refill() Status {
 	q := r.q
 	tail := atomic.LoadUint64(u64(q.base, offTail)) // pairs with T
-	closing := q.Closing()
-	if closing {
-		tail = min(tail, q.decideClose())
+	if q.Closing() {
+		// The decision may count messages younger than that tail: look again.
+		end := q.decideClose()
+		tail = min(atomic.LoadUint64(u64(q.base, offTail)), end)
 		if r.head >= tail {
 			q.race.ended()
 			return Closed

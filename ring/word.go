@@ -18,9 +18,10 @@ import "math/bits"
 // (with 27 bits and a million messages a second on a full-size ring that takes
 // years; with small rings the lap is wider: 48 bits for a capacity of 1).
 type wordCodec struct {
-	blockMask uint64
-	ownShift  uint
-	lapShift  uint
+	blockMask    uint64
+	ownShift     uint
+	lapShift     uint
+	unitLapShift uint
 }
 
 const (
@@ -42,7 +43,12 @@ const (
 
 func newWordCodec(g *Geometry) wordCodec {
 	n := uint(bits.Len64(max(g.blocks, g.units, g.desks)))
-	return wordCodec{blockMask: 1<<n - 1, ownShift: blockShift + n, lapShift: blockShift + n + ownBits}
+	return wordCodec{
+		blockMask:    1<<n - 1,
+		ownShift:     blockShift + n,
+		lapShift:     blockShift + n + ownBits,
+		unitLapShift: unitLenShift + uint(bits.Len64(g.units)),
+	}
 }
 
 func (c *wordCodec) word(lap, owner, block, state uint64) uint64 {
@@ -53,6 +59,7 @@ func (c *wordCodec) block(w uint64) uint64 { return w >> blockShift & c.blockMas
 func (c *wordCodec) owner(w uint64) int    { return int(w >> c.ownShift & ownMask) }
 
 // ahead says by how many laps the word is ahead of lap, modulo the lap's width.
+// Whatever is further off than half of the width looks like its opposite: see astray.
 func (c *wordCodec) ahead(w, lap uint64) int64 {
 	return int64(w-lap<<c.lapShift) >> c.lapShift
 }
@@ -61,23 +68,33 @@ func (c *wordCodec) ahead(w, lap uint64) int64 {
 //
 //	bit 0..1   state: unitFree, unitUsed
 //	bit 2..9   the seat that allocated it
-//	bit 10..31 length in units
-//	bit 32..63 1 + lap, modulo 2³²
+//	bit 10..   length in units, as many bits as the number of all units has
+//	the rest   1 + lap, modulo its width
+//
+// A word may stand for as long as no extent begins at its unit, so the lap must
+// not come round meanwhile: it has 32 bits where there are 4 Mi units, and the
+// more the fewer there are. Half of that is years at any speed.
 const (
 	unitFree     = 1
 	unitUsed     = 2
 	unitOwnShift = 2
 	unitLenShift = unitOwnShift + ownBits
-	unitLapShift = 32
 )
 
-func unitWord(lap uint64, seat int, length, state uint64) uint64 {
-	return (lap+1)<<unitLapShift | length<<unitLenShift | uint64(seat)<<unitOwnShift | state
+func (c *wordCodec) unitWord(lap uint64, seat int, length, state uint64) uint64 {
+	return (lap+1)<<c.unitLapShift | length<<unitLenShift | uint64(seat)<<unitOwnShift | state
 }
 
-func unitLen(w uint64) uint64              { return w >> unitLenShift & maxUnits }
+func (c *wordCodec) unitLen(w uint64) uint64 {
+	return w & (1<<c.unitLapShift - 1) >> unitLenShift
+}
+
+// unitAhead is for unit words what ahead is for slot words.
+func (c *wordCodec) unitAhead(w, lap uint64) int64 {
+	return int64(w-(lap+1)<<c.unitLapShift) >> c.unitLapShift
+}
+
 func unitOwner(w uint64) int               { return int(w >> unitOwnShift & ownMask) }
-func unitAhead(w, lap uint64) int64        { return int64(int32(uint32(w>>unitLapShift) - uint32(lap+1))) }
 func unitState(w uint64) uint64            { return w & 3 }
 func withState(w, state uint64) uint64     { return w&^stateMask | state }
 func withUnitState(w, state uint64) uint64 { return w&^3 | state }
