@@ -61,7 +61,7 @@ func (c *Chan[T]) Detach() error { return opError("detach", c.core.name, c.core.
 // Stats is what Chan.Stats returns.
 type Stats struct {
 	Sent        uint64 // messages sent on the channel, by anyone (0 on a rendezvous)
-	Received    uint64 // messages taken from the channel, by anyone (0 on a rendezvous)
+	Received    uint64 // messages taken from the channel, by anyone (0 on a rendezvous): Sent - Len
 	Redelivered uint64 // messages given out again after a receiver failed or died
 	Len         int    // messages that wait
 	Members     int    // handles joined and alive, in all processes
@@ -95,13 +95,14 @@ func (k *core) stats() Stats {
 		return s
 	}
 	defer k.leave()
-	s.Len, _ = k.length()
 	k.mu.Lock()
 	switch {
 	case k.kind.spsc():
 		s.Sent, s.Received = k.q.TotalsSPSC()
+		s.Len = int(s.Sent - s.Received)
 	case !k.kind.meeting():
-		s.Sent, s.Received, _ = k.eyes.Totals()
+		s.Sent, s.Len, _ = k.eyes.Totals()
+		s.Received = s.Sent - uint64(s.Len)
 	}
 	k.mu.Unlock()
 	for _, m := range k.q.Members() {

@@ -190,6 +190,7 @@ func (k *core) reserveSPSC(op string, l *loan) (unsafe.Pointer, error) {
 	}
 	if st == ring.OK {
 		k.sendStop.Or(stopInUse)
+		k.q.LentSPSC(1)
 	}
 	return p, opError(op, k.name, orStatus(nil, st))
 }
@@ -300,6 +301,7 @@ func (l *loan) commit() error {
 func (l *loan) commitSPSC(size int) ring.Status {
 	k, s := l.k, l.k.spscSend.Load()
 	k.sendStop.And(^uint32(stopInUse))
+	k.q.LentSPSC(0)
 	if st := k.fullOrClosed(ring.Full); st == ring.Closed {
 		return st
 	}
@@ -331,6 +333,7 @@ func (l *loan) giveBack() ring.Status {
 		return ring.OK
 	case k.kind.spsc():
 		k.sendStop.And(^uint32(stopInUse))
+		k.q.LentSPSC(0)
 		return ring.OK
 	}
 	d := k.q.NewDesk() // Abort needs only cursors

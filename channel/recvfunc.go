@@ -184,9 +184,16 @@ func (c *Chan[T]) recvFuncSPSC(op string, f func(*T) error) error {
 	defer k.recvStop.And(^uint32(stopInUse))
 	r := k.spscRecv.Load()
 	r.Received()
+	done := false
+	defer func() {
+		if !done {
+			k.q.Again()
+		}
+	}()
 	if err := c.callWith(&h, f); err != nil {
 		return err
 	}
+	done = true
 	r.Advance()
 	k.freed()
 	return nil

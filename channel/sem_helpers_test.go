@@ -210,13 +210,6 @@ func semEachMode(t *testing.T, f func(t *testing.T, mode channel.Option)) {
 	}
 }
 
-// semEachCap runs f for each capacity.
-func semEachCap(t *testing.T, capacities []int, f func(t *testing.T, capacity int)) {
-	for _, capacity := range capacities {
-		t.Run(fmt.Sprintf("cap=%d", capacity), func(t *testing.T) { f(t, capacity) })
-	}
-}
-
 func semMake[T any](t testing.TB, s semShape, opts ...channel.Option) (tx, rx *channel.Chan[T]) {
 	t.Helper()
 	return semConnect[T](t, s.way, s.capacity, append([]channel.Option{s.mode.opt}, opts...)...)

@@ -30,6 +30,7 @@ func semFrac(num, den int64) semRat {
 	for b != 0 {
 		a, b = b, a%b
 	}
+	a = max(a, 1) // 0/0, which is what comes after the end
 	return semRat{num / a, den / a}
 }
 

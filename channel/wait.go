@@ -218,35 +218,19 @@ func (k *core) peersLost(flag uint64) bool {
 }
 
 // Spinning. It wins when the other side is at work on another core right now;
-// whether it does is learnt from the last times.
+// whether it does is learnt from the last times. It is bounded by time too: on a
+// machine with more to run than cores, one sched_yield can last a time slice, and
+// sleeping, which the kernel rewards with an early wake-up, is the faster way.
 const (
-	spinRounds  = 60 // attempts with a short pause in between, about 3 µs
-	yieldRounds = 40 // then attempts with sched_yield in between
+	spinRounds  = 60                    // attempts with a short pause in between, a few µs
+	yieldRounds = 60                    // then attempts with sched_yield in between
+	spinLimit   = 40 * time.Microsecond // but no longer than this
 	spinCredit  = 8
 )
 
 type spinner struct {
-	credit atomic.Int32 // rises when spinning won, falls when it ended in a sleep
+	credit atomic.Int32 // rises when spinning won, falls when it did not
 	misses atomic.Uint32
-}
-
-// rounds says how often to try before sleeping.
-func (k *core) rounds(s *side) int {
-	switch k.cfg.spin.kind {
-	case spinNever:
-		return 0
-	case spinBusy:
-		return 1 << 20
-	case spinFor:
-		return -1
-	}
-	if oneCPU() {
-		return 1
-	}
-	if s.spin.credit.Load() <= -spinCredit && s.spin.misses.Add(1)%16 != 0 {
-		return 0
-	}
-	return spinRounds + yieldRounds
 }
 
 func (s *spinner) won() {
@@ -261,30 +245,47 @@ func (s *spinner) missed() {
 	}
 }
 
+// spinTime says how long to try before sleeping; 0: not at all.
+func (k *core) spinTime(s *side) time.Duration {
+	switch k.cfg.spin.kind {
+	case spinNever:
+		return 0
+	case spinBusy:
+		return 1 << 62
+	case spinFor:
+		return k.cfg.spin.d
+	}
+	if oneCPU() || s.spin.credit.Load() <= -spinCredit && s.spin.misses.Add(1)%16 != 0 {
+		return 0
+	}
+	return spinLimit
+}
+
 // spinOn tries again for a while. Full, NoSpace or Empty: it did not help.
 func (k *core) spinOn(ctx context.Context, s *side, attempt func() ring.Status) ring.Status {
-	n := k.rounds(s)
-	var until time.Time
-	if n < 0 {
-		until = time.Now().Add(k.cfg.spin.d)
-		n = 1 << 30
-	}
-	if n == 0 {
+	limit := k.spinTime(s)
+	if limit <= 0 {
 		return ring.Empty
 	}
-	for i := range n {
+	begin := time.Now()
+	for i := 0; ; i++ {
 		pause(i)
 		if st := attempt(); !waits(st) {
-			s.spin.won()
+			if i < spinRounds || time.Since(begin) < spinLimit {
+				s.spin.won()
+			} else {
+				s.spin.missed()
+			}
 			return st
 		}
-		if i&63 == 63 {
-			if st, err := k.interrupted(ctx); st != ring.OK || err != nil {
-				break
-			}
-			if !until.IsZero() && time.Now().After(until) {
-				break
-			}
+		if i < spinRounds || i&3 != 3 {
+			continue
+		}
+		if time.Since(begin) > limit || limit == spinLimit && i > spinRounds+yieldRounds {
+			break
+		}
+		if st, err := k.interrupted(ctx); st != ring.OK || err != nil {
+			break
 		}
 	}
 	s.spin.missed()

@@ -26,11 +26,13 @@ func (d *Desk) Reserve(size int) (Loan, Status) {
 			return l, st
 		}
 		l.block = u
-		l.Data = q.spaceAt(u)
+		if l.Data = q.spaceAt(0); u < q.units {
+			l.Data = q.spaceAt(u)
+		}
 	}
 	st := d.takePlace(&l)
 	if st != OK && q.Packed() {
-		q.freeExtent(l.block, atomic.LoadUint64(&q.unitW[l.block]))
+		q.Release(l.block)
 	}
 	return l, st
 }
@@ -82,7 +84,7 @@ func (d *Desk) takePlace(l *Loan) Status {
 func (d *Desk) Commit(l *Loan, size int) Status {
 	q := d.q
 	if q.Packed() {
-		storeRelease32(&q.sizes[l.block], uint32(size))
+		d.Written(l.block, size)
 	}
 	q.acquire()
 	defer q.release()

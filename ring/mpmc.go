@@ -369,12 +369,10 @@ func (q *Queue) held() uint64 {
 	return n
 }
 
-// Totals are the positions of the tail and the head: what was ever sent and taken.
-func (d *Desk) Totals() (sent, taken uint64, st Status) {
-	if st = d.seekHead(); st == OK {
-		st = d.seekTail()
-	}
-	return d.q.pos(d.tail), d.q.pos(d.head), st
+// Totals says what was ever sent, and how many of these are there still (Len).
+func (d *Desk) Totals() (sent uint64, n int, st Status) {
+	n, st = d.Len()
+	return d.q.pos(d.tail), n, st
 }
 
 // seekTail moves the cursor to the first position that is not filled.

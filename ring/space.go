@@ -27,7 +27,10 @@ import (
 // Alloc takes an extent for size bytes. OK, NoSpace or Corrupt.
 func (d *Desk) Alloc(size int) (uint64, Status) {
 	q := d.q
-	k := max(1, (uint64(size)+q.unit-1)/q.unit)
+	k := (uint64(size) + q.unit - 1) / q.unit
+	if k == 0 {
+		return q.units, OK // no extent: an empty message takes no bytes
+	}
 	if k > q.units {
 		return 0, NoSpace
 	}
@@ -122,7 +125,10 @@ func (q *Queue) freeExtent(u, w uint64) {
 
 // extent checks and locates the message in the extent at unit u.
 func (q *Queue) extent(u uint64) (unsafe.Pointer, int, bool) {
-	if u >= uint64(len(q.unitW)) {
+	switch {
+	case u == q.units:
+		return q.spaceAt(0), 0, true
+	case u > q.units:
 		return nil, 0, false
 	}
 	w := atomic.LoadUint64(&q.unitW[u])
@@ -139,13 +145,16 @@ func (q *Queue) extent(u uint64) (unsafe.Pointer, int, bool) {
 
 // Extent is the memory of an extent that Alloc returned for size bytes.
 func (q *Queue) Extent(u uint64, size int) []byte {
+	if u == q.units {
+		return nil
+	}
 	return unsafe.Slice((*byte)(q.spaceAt(u)), size)
 }
 
 // PublishExtent makes the first size bytes of the extent the youngest message.
 // OK, Full, Closed or Corrupt; unless OK the extent is still the caller's.
 func (d *Desk) PublishExtent(u uint64, size int) Status {
-	storeRelease32(&d.q.sizes[u], uint32(size))
+	d.Written(u, size)
 	return d.publish(u)
 }
 
@@ -195,5 +204,7 @@ func (d *Desk) freed() {
 
 // Written says that the first size bytes of the extent are the message.
 func (d *Desk) Written(u uint64, size int) {
-	storeRelease32(&d.q.sizes[u], uint32(size))
+	if u < d.q.units {
+		storeRelease32(&d.q.sizes[u], uint32(size))
+	}
 }

@@ -106,9 +106,8 @@ func (q *Queue) ClaimSeats(which uint64) Status {
 
 func (q *Queue) bytes() uint64 { return q.units * q.unit }
 
-// padded is what a message of size bytes takes of Space: never nothing, so that
-// bytesHead is bytesTail only when no message is there.
-func padded(size uint64) uint64 { return max(8, (size+7)&^7) }
+// padded is what a message of size bytes takes of Space.
+func padded(size uint64) uint64 { return (size + 7) &^ 7 }
 
 // Slot is the block of the next element, to be written before Publish.
 // OK, Full or Corrupt.
@@ -156,7 +155,7 @@ func (s *Sender) Bytes(size int) ([]byte, Status) {
 			start += left
 		}
 		if s.tail != s.limit {
-			if s.bytesHead == s.bytesTail && looked {
+			if looked && s.tail+q.Capacity == s.limit {
 				s.bytesHead = start // nothing is in it: the rest of the lap may be skipped
 			}
 			if start+n-s.bytesHead <= q.bytes() {
@@ -336,8 +335,18 @@ func (q *Queue) LenSPSC() (int, Status) {
 
 // TotalsSPSC are the numbers of messages ever sent and taken.
 func (q *Queue) TotalsSPSC() (sent, taken uint64) {
-	return atomic.LoadUint64(u64(q.base, offTail)), atomic.LoadUint64(u64(q.base, offHead))
+	taken, sent = atomic.LoadUint64(u64(q.base, offHead)), atomic.LoadUint64(u64(q.base, offTail))
+	if q.Closing() {
+		sent = min(sent, q.decideClose())
+	}
+	return max(sent, taken), taken
 }
+
+// LentSPSC says whether the sender of an SPSC channel has a loan out, for Stats.
+func (q *Queue) LentSPSC(n uint32) { atomic.StoreUint32(u32(q.base, offLoans), n) }
+
+// Again counts a message that is given out again.
+func (q *Queue) Again() { atomic.AddUint64(u64(q.base, offRedeliver), 1) }
 
 // Ahead is the block of the n-th element from the next, for a run of elements that
 // PublishRun publishes at once. OK, Full or Corrupt.

@@ -60,23 +60,22 @@ func worldOf(t tb, g *Geometry, mem []byte) *world {
 	return w
 }
 
-// small is the geometry of a channel with only so many seats and desks, so that a
-// sweep is short. Inspect would refuse it.
-func small(t tb, p Params, seats, desks uint64) *Geometry {
-	t.Helper()
+// smallGeometry is that of a channel with few seats and desks, so that a sweep is
+// short. Inspect would refuse it.
+func smallGeometry(p Params) *Geometry {
 	g, err := Layout(p)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	g.seats = seats
+	g.seats = 5
 	if g.desks > 0 {
-		g.desks = desks
+		g.desks = 5
 		if !g.Packed() {
 			g.blocks = g.Capacity + g.desks
 		}
 	}
 	if err := g.place(); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return g
 }

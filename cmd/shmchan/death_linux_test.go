@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strings"
 	"sync"
@@ -112,7 +113,11 @@ func TestAReceiverThatDiesEndsTheSenderQuietly(t *testing.T) {
 			out.shows(t, "a\n")
 			r.signal(c.signal)
 			r.ends(c.status)
-			stdin.write("b\n")
+			for gone := false; !gone; { // as with a pipe, it notices when it sends
+				_, err := stdin.w.WriteString("b\n")
+				gone = errors.Is(err, syscall.EPIPE)
+				stdin.r.Close() // only the sender reads
+			}
 			s.ends(141)
 			assert.False(t, exists(name))
 		})

@@ -178,8 +178,9 @@ func (e *endpoint) forget() error {
 
 // abandon is the end of whoever cannot go on. The last member of a broken stream
 // removes the name. A whole one, closed by its sender, stays for a receiver to
-// come, unless unwanted says that nobody will want it.
-func (e *endpoint) abandon(unwanted bool) error {
+// come, unless unwanted says that nobody will want it. moved ends when no call on
+// the channel is under way any more, for which detaching is enough, or nearly so.
+func (e *endpoint) abandon(unwanted bool, moved <-chan struct{}) error {
 	defer e.release()
 	return e.locked(func() error {
 		s := e.ch.Stats()
@@ -189,7 +190,9 @@ func (e *endpoint) abandon(unwanted bool) error {
 				return err
 			}
 		}
-		return e.ch.Detach() // under the lock, so that the next to leave does not count it
+		err := e.ch.Detach() // under the lock, so that the next to leave does not count it
+		soon(moved, grace)
+		return err
 	})
 }
 

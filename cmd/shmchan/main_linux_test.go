@@ -27,7 +27,7 @@ import (
 const asTool = "SHMCHAN_TEST_AS_TOOL"
 
 // patience is the watchdog's: no step takes so long unless it hangs.
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 // home is where the tests have their names. Nothing may be left there.
 var home string

@@ -100,8 +100,9 @@ func TestTheLastOfManySendersEndsTheStream(t *testing.T) {
 func TestAReceiverThatDiesLeavesTheRestToTheOthers(t *testing.T) {
 	name, stdin, stuck, out := newName(t), newPipe(t), newPipe(t), &signs{}
 	one := startTo(t, nil, stuck.w, "recv", "--mpmc", "--lines", name)
+	seen(t, name, receiving)
 	s := start(t, stdin.r, "send", "--lines", name)
-	seen(t, name, func(s channel.Stats) bool { return s.Receivers == 1 && s.Senders == 1 })
+	seen(t, name, sending)
 	two := startTo(t, nil, out, "recv", "--lines", name)
 	seen(t, name, func(s channel.Stats) bool { return s.Receivers == 2 })
 	one.signal(syscall.SIGKILL)

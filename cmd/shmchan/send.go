@@ -102,20 +102,14 @@ func (e *endpoint) takeSeat() (longest int, err error) {
 // sender that fits exactly would not end, and the copy costs too little to notice
 // beside the read.
 func (e *endpoint) sendRaw(r io.Reader, size int, m *meter) error {
+	buf := make([]byte, size)
 	for {
-		loan, err := e.ch.Reserve(size)
-		if err != nil {
-			return sendError(err)
-		}
-		n, err := r.Read(*loan.Value)
+		n, err := r.Read(buf)
 		if n > 0 {
-			*loan.Value = (*loan.Value)[:n]
-			if err := loan.Commit(); err != nil {
+			if err := e.ch.Send(buf[:n]); err != nil {
 				return sendError(err)
 			}
 			m.add(n)
-		} else if err := loan.Abort(); err != nil {
-			return sendError(err)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

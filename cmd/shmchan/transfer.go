@@ -6,44 +6,47 @@ import (
 	"time"
 )
 
-// grace is what a receiver gets after a signal to write what it has taken.
-const grace = time.Second
+// grace is how long an interrupted process waits for what it was about: a
+// receiver for what it has taken to be written, anybody for a call on the channel
+// to return. Who is at the other end of the pipe may be stuck.
+const grace = 200 * time.Millisecond
 
 // transfer runs move, which passes the messages, and puts the channel and its
 // name in order according to how that went. done does it for a stream that had
 // its end.
-func (e *endpoint) transfer(ctx context.Context, move func() error, done func() error) error {
-	moved := make(chan error, 1)
-	go func() { moved <- move() }()
+func (e *endpoint) transfer(ctx context.Context, move, done func() error) error {
 	var err error
+	moved := make(chan struct{})
+	go func() {
+		err = move()
+		close(moved)
+	}()
 	select {
-	case err = <-moved:
+	case <-moved:
 	case <-ctx.Done():
-		return e.interrupted(ctx, moved)
+		left := make(chan struct{})
+		go func() {
+			e.abandon(false, moved)
+			close(left)
+		}()
+		soon(left, 2*grace)
+		return context.Cause(ctx)
 	}
 	switch {
 	case err == nil, errors.Is(err, errSenderLost):
 		return errors.Join(err, done())
 	case errors.Is(err, errStale):
 		e.release()
-		return err
+	default:
+		e.abandon(errors.Is(err, errReaderGone), moved) // err says more than what goes wrong now
 	}
-	e.abandon(errors.Is(err, errReaderGone)) // err says more than what goes wrong now
 	return err
 }
 
-// interrupted leaves the channel, which ends what move is blocked in, and waits
-// for it a little: the other side of a pipe may be stuck.
-func (e *endpoint) interrupted(ctx context.Context, moved <-chan error) error {
-	left := make(chan struct{})
-	go func() {
-		e.abandon(false)
-		<-moved
-		close(left)
-	}()
+// soon waits for an event, but not for ever.
+func soon(event <-chan struct{}, limit time.Duration) {
 	select {
-	case <-left:
-	case <-time.After(grace):
+	case <-event:
+	case <-time.After(limit):
 	}
-	return context.Cause(ctx)
 }
