@@ -79,12 +79,12 @@ func (s linState) step(capacity int, r linRecord) (bool, linState) {
 	case "ok":
 	case "full":
 		return r.Op == linSend && !s.closed && s.places() >= capacity, s
-	case "empty":
-		return r.Op == linRecv && !s.closed && s.empty(), s
+	case "empty": // what is in RecvFunc may come again, even on a closed channel
+		return r.Op == linRecv && s.empty() && (!s.closed || s.hand > 0), s
 	case "closed":
 		switch r.Op {
 		case linRecv, linTake:
-			return s.closed && s.empty(), s
+			return s.closed && s.empty() && s.hand == 0, s
 		case linCommit:
 			next := s
 			next.loans--

@@ -101,9 +101,10 @@ var goodbyes = map[string]func(p *proc){
 
 func eachGoodbye(t *testing.T, caps []int, f func(t *testing.T, a chanArgs, bye func(*proc))) {
 	for how, bye := range goodbyes {
-		bothModes(t, caps, func(t *testing.T, spsc bool, capacity int) {
-			a := chanArgs{Name: uniqueName(t), Cap: capacity, SPSC: spsc, HangUp: true}
-			t.Run(how, func(t *testing.T) { f(t, a, bye) })
+		t.Run(how, func(t *testing.T) {
+			bothModes(t, caps, func(t *testing.T, spsc bool, capacity int) {
+				f(t, chanArgs{Name: uniqueName(t), Cap: capacity, SPSC: spsc, HangUp: true}, bye)
+			})
 		})
 	}
 }

@@ -127,78 +127,108 @@ func (k *core) claimRecv() ring.Status {
 	return statusAgain
 }
 
-// tryRecv tries once; with HangUp the end of the senders is an end.
+// tryRecv tries once; with HangUp the end of the senders is an end. Like
+// getAny and getPlain it comes in two kinds: see plain.
 func (c *Chan[T]) tryRecv(v *T) ring.Status {
-	st := c.getAny(v)
+	if c.plain() {
+		return c.tryPlain(v)
+	}
+	st := c.getOther(v)
 	for st == statusAgain {
-		st = c.getAny(v)
+		st = c.getOther(v)
 	}
 	if st == ring.Empty && c.core.hangUp {
-		st = c.core.hungUp(ring.SeatReceiver, ring.SeatSender)
-		if st == statusPeerLost {
-			if last := c.getAny(v); last != ring.Empty {
+		if st = c.core.sendersGone(); st == statusPeerLost {
+			if last := c.getOther(v); last != ring.Empty {
 				return last
 			}
-		}
-		if st == ring.OK {
-			st = ring.Empty
 		}
 	}
 	return st
 }
 
-func (c *Chan[T]) getAny(v *T) ring.Status {
-	switch c.core.kind {
-	case kindElems, kindBig, kindSPSC:
-		return c.get(v)
-	case kindMeet, kindMeetPacked:
+func (c *Chan[T]) tryPlain(v *T) ring.Status {
+	st := c.get(v)
+	for st == statusAgain {
+		st = c.get(v)
+	}
+	if st == ring.Empty && c.core.hangUp {
+		if st = c.core.sendersGone(); st == statusPeerLost {
+			if last := c.get(v); last != ring.Empty {
+				return last // sent before they went
+			}
+		}
+	}
+	return st
+}
+
+// sendersGone is Empty, or says that with HangUp this is the end.
+func (k *core) sendersGone() ring.Status {
+	if st := k.hungUp(ring.SeatReceiver, ring.SeatSender); st != ring.OK {
+		return st
+	}
+	return ring.Empty
+}
+
+func (c *Chan[T]) getOther(v *T) ring.Status {
+	if c.core.kind.meeting() {
 		return c.meetOnce(v)
 	}
 	return c.getDecoded(v)
 }
 
-// recv takes a message, waiting if need be. ctx may be nil.
-func (c *Chan[T]) recv(ctx context.Context, op string, v *T) error {
+// recvPlain takes an element, waiting if need be. ctx may be nil.
+func (c *Chan[T]) recvPlain(ctx context.Context, op string, v *T) error {
 	k := c.core
-	if ctx != nil && ctx.Err() != nil {
-		return opError(op, k.name, ctx.Err())
+	st := c.tryPlain(v)
+	if waits(st) {
+		return k.await(ctx, op, false, func() ring.Status { return c.tryPlain(v) })
 	}
+	return opError(op, k.name, orStatus(nil, st))
+}
+
+// recvOther takes what is encoded, or comes by a rendezvous.
+func (c *Chan[T]) recvOther(ctx context.Context, op string, v *T) error {
+	k := c.core
 	st := c.tryRecv(v)
-	if st == ring.OK {
-		return nil
+	if waits(st) {
+		if k.kind.meeting() {
+			return c.meetRecv(ctx, op, v)
+		}
+		var last ring.Status
+		err := k.await(ctx, op, false, func() ring.Status {
+			if last = c.tryRecv(v); last == statusDecode {
+				return ring.OK
+			}
+			return last
+		})
+		if err != nil || last != statusDecode {
+			return err
+		}
+		st = last
 	}
 	if st == statusDecode {
 		return opError(op, k.name, c.decodeError())
 	}
-	if !waits(st) {
-		return opError(op, k.name, failure(st, ErrFull, ErrEmpty))
-	}
-	got, err := c.recvWait(ctx, op)
-	if err == nil {
-		*v = *got
-	}
-	return err
+	return opError(op, k.name, orStatus(nil, st))
 }
 
-// recvWait is the slow half of recv.
-func (c *Chan[T]) recvWait(ctx context.Context, op string) (*T, error) {
-	v := new(T)
-	if c.core.kind.meeting() {
-		return v, c.meetRecv(ctx, op, v)
+// recv takes a message into *v, which is on the heap.
+func (c *Chan[T]) recv(ctx context.Context, op string, v *T) error {
+	if ctx != nil && ctx.Err() != nil {
+		return opError(op, c.core.name, ctx.Err())
 	}
-	decode := false
-	err := c.core.await(ctx, op, false, func() ring.Status {
-		st := c.tryRecv(v)
-		if st == statusDecode {
-			decode = true
-			return ring.OK
-		}
-		return st
-	})
-	if err == nil && decode {
-		err = opError(op, c.core.name, c.decodeError())
+	if c.plain() {
+		return c.recvPlain(ctx, op, v)
 	}
-	return v, err
+	return c.recvOther(ctx, op, v)
+}
+
+// recvNew is recv into memory of its own.
+func (c *Chan[T]) recvNew(ctx context.Context, op string) (v T, err error) {
+	p := new(T)
+	err = c.recv(ctx, op, p)
+	return *p, err
 }
 
 // Recv takes the oldest message, waiting while there is none: v, ok := <-ch. When ok
@@ -208,11 +238,15 @@ func (c *Chan[T]) recvWait(ctx context.Context, op string) (*T, error) {
 // goroutines and processes may receive at once (SPSC: one goroutine of one handle);
 // each message goes to one of them.
 func (c *Chan[T]) Recv() (v T, ok bool) {
-	k := c.core
-	if (k.kind == kindElems || k.kind == kindSPSC) && c.get(&v) == ring.OK {
-		return v, true
+	var err error
+	if c.plain() {
+		if c.get(&v) == ring.OK {
+			return v, true
+		}
+		err = c.recvPlain(nil, "receive", &v)
+	} else {
+		v, err = c.recvNew(nil, "receive")
 	}
-	err := c.recv(nil, "receive", &v)
 	if err != nil {
 		var zero T
 		c.ended(err)
@@ -242,8 +276,17 @@ func (c *Chan[T]) Err() error {
 // ended with: ErrClosed when the channel is closed and drained. A context that
 // has ended already takes nothing.
 func (c *Chan[T]) RecvContext(ctx context.Context) (v T, err error) {
-	if err = c.recv(ctx, "receive", &v); err != nil {
-		var zero T
+	const op = "receive"
+	var zero T
+	if err = ctx.Err(); err != nil {
+		return zero, opError(op, c.core.name, err)
+	}
+	if c.plain() {
+		err = c.recvPlain(ctx, op, &v)
+	} else {
+		v, err = c.recvNew(ctx, op)
+	}
+	if err != nil {
 		return zero, err
 	}
 	return v, nil
@@ -253,16 +296,22 @@ func (c *Chan[T]) RecvContext(ctx context.Context) (v T, err error) {
 // on a rendezvous no sender that waits; ErrClosed when closed and drained.
 func (c *Chan[T]) TryRecv() (v T, err error) {
 	const op = "try receive"
-	switch st := c.tryRecv(&v); st {
-	case ring.OK:
-		return v, nil
-	case statusDecode:
-		err = opError(op, c.core.name, c.decodeError())
-	default:
-		err = opError(op, c.core.name, failure(st, ErrFull, ErrEmpty))
-	}
 	var zero T
-	return zero, err
+	if c.plain() {
+		if st := c.tryPlain(&v); st != ring.OK {
+			return zero, opError(op, c.core.name, orStatus(nil, st))
+		}
+		return v, nil
+	}
+	p := new(T)
+	switch st := c.tryRecv(p); st {
+	case ring.OK:
+		return *p, nil
+	case statusDecode:
+		return zero, opError(op, c.core.name, c.decodeError())
+	default:
+		return zero, opError(op, c.core.name, orStatus(nil, st))
+	}
 }
 
 // RecvBatch waits for one message and then takes what is there, up to len(buf), in

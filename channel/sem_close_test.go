@@ -183,7 +183,7 @@ func TestSemCloseInTheMiddleOfTrafficLosesAndDoublesNothing(t *testing.T) {
 					parties = 1
 				}
 				r := semRand(uint64(capacity))
-				for range semFewer(600) {
+				for range semFewer(300) {
 					semCloseRound(t, mode.opt, capacity, parties, r.IntN(20))
 					if t.Failed() {
 						return

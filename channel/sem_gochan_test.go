@@ -185,7 +185,7 @@ func TestSemSendersAndReceiversInAnyForm(t *testing.T) {
 	// Both sides choose a form at random for each message.
 	semEach(t, semModes, []int{0, 1, 10, 1000}, func(t *testing.T, s semShape) {
 		tx, rx := semMake[uint64](t, s)
-		n := semFewer(1000)
+		n := semFewer(500)
 		sendForms := semSendForms[uint64](s.capacity > 0, true)
 		recvForms := semRecvForms[uint64](true)
 		sender := semStart(func() (err error) {
@@ -210,7 +210,7 @@ func TestSemSendersAndReceiversInAnyForm(t *testing.T) {
 func TestSemManyConsumersOfOneQueue(t *testing.T) {
 	semEach(t, []semMode{semMPMC}, []int{0, 1, 69}, func(t *testing.T, s semShape) {
 		const workers = 23
-		items := semFewer(3000)
+		items := semFewer(600)
 		primes := []int{2, 3, 5, 7, 11, 13, 17, 19, 23, 29}
 
 		workTx, workRx := semMake[int](t, s)

@@ -71,7 +71,7 @@ func (k *core) stopped(why *atomic.Uint32) ring.Status {
 	switch w := why.Load(); {
 	case w&stopDetached != 0:
 		return statusDetached
-	case w&stopInUse != 0:
+	case w&stopInUse != 0 && (why != &k.sendStop || !k.q.Closing()):
 		return ring.Busy
 	}
 	return ring.Closed
@@ -161,31 +161,27 @@ func (k *core) hungUp(own, peer uint64) ring.Status {
 	return ring.OK
 }
 
-// send sends v, waiting if need be. ctx may be nil.
-func (c *Chan[T]) send(ctx context.Context, op string, v *T) error {
-	if ctx != nil && ctx.Err() != nil {
-		return opError(op, c.core.name, ctx.Err())
-	}
+// plain says that T crosses as it is and through a ring: the paths on which
+// nothing may move to the heap. (An interface's method, or a closure that is
+// kept, would make the compiler move v there for every call.)
+func (c *Chan[T]) plain() bool { return c.codec == nil && c.core.kind != kindMeet }
+
+// sendPlain sends an element, waiting if need be. ctx may be nil.
+func (c *Chan[T]) sendPlain(ctx context.Context, op string, v *T) error {
 	k := c.core
-	if c.codec != nil {
-		return c.sendEncoded(ctx, op, v, true)
-	}
-	if k.kind == kindMeet {
-		return k.meetSend(ctx, op, outgoing{elem: elemBytes(v)}, true)
-	}
 	st := c.trySend(v)
-	if st == ring.OK {
-		return nil
-	}
 	if waits(st) {
-		return c.sendWait(ctx, op, *v)
+		return k.await(ctx, op, true, func() ring.Status { return c.trySend(v) })
 	}
-	return opError(op, k.name, failure(st, ErrFull, ErrEmpty))
+	return opError(op, k.name, orStatus(nil, st))
 }
 
-// sendWait is the slow half of send; v moves to the heap here, not before.
-func (c *Chan[T]) sendWait(ctx context.Context, op string, v T) error {
-	return c.core.await(ctx, op, true, func() ring.Status { return c.trySend(&v) })
+// sendOther sends what is encoded, or on a rendezvous.
+func (c *Chan[T]) sendOther(ctx context.Context, op string, v T, wait bool) error {
+	if c.codec != nil {
+		return c.sendEncoded(ctx, op, &v, wait)
+	}
+	return c.core.meetSend(ctx, op, outgoing{elem: elemBytes(&v)}, wait)
 }
 
 // await spins, then sleeps, until attempt has done it.
@@ -216,45 +212,43 @@ func (k *core) await(ctx context.Context, op string, send bool, attempt func() r
 // ErrBusy on an SPSC channel that another handle sends on, ErrCorrupt. With an
 // error nothing was sent.
 func (c *Chan[T]) Send(v T) error {
-	if c.core.kind == kindElems || c.core.kind == kindSPSC {
-		if c.core.hangUp {
-			return c.send(nil, "send", &v)
-		}
-		if st := c.put(&v); st == ring.OK {
-			return nil
-		}
+	if !c.plain() {
+		return c.sendOther(nil, "send", v, true)
 	}
-	return c.sendAgain(v)
+	if !c.core.hangUp && c.put(&v) == ring.OK {
+		return nil
+	}
+	return c.sendPlain(nil, "send", &v)
 }
-
-// sendAgain is Send after a first attempt that failed.
-func (c *Chan[T]) sendAgain(v T) error { return c.send(nil, "send", &v) }
 
 // SendContext is Send that ends when ctx does: with ctx.Err(), and then nothing was
 // sent. A context that has ended already sends nothing.
-func (c *Chan[T]) SendContext(ctx context.Context, v T) error { return c.send(ctx, "send", &v) }
+func (c *Chan[T]) SendContext(ctx context.Context, v T) error {
+	const op = "send"
+	if err := ctx.Err(); err != nil {
+		return opError(op, c.core.name, err)
+	}
+	if !c.plain() {
+		return c.sendOther(ctx, op, v, true)
+	}
+	return c.sendPlain(ctx, op, &v)
+}
 
 // TrySend sends v without waiting: ErrFull when there is no place, or on a
 // rendezvous no receiver that waits. The other errors are Send's.
 func (c *Chan[T]) TrySend(v T) error {
 	const op = "try send"
-	k := c.core
-	if c.codec != nil {
-		return c.sendEncoded(nil, op, &v, false)
+	if !c.plain() {
+		return c.sendOther(nil, op, v, false)
 	}
-	if k.kind == kindMeet {
-		return k.meetSend(nil, op, outgoing{elem: elemBytes(&v)}, false)
-	}
-	if st := c.trySend(&v); st != ring.OK {
-		return opError(op, k.name, failure(st, ErrFull, ErrEmpty))
-	}
-	return nil
+	return opError(op, c.core.name, orStatus(nil, c.trySend(&v)))
 }
 
 // SendBatch sends all of vs, in order, waiting whenever the channel is full. n says
 // how many were sent; it is less than len(vs) only beside an error. What several
 // senders send may lie between the messages of a batch. An empty batch: 0, nil.
 func (c *Chan[T]) SendBatch(vs []T) (n int, err error) {
+	const op = "send batch"
 	k := c.core
 	if len(vs) > 0 && k.kind == kindSPSC && !k.hangUp {
 		if n, err = c.sendRun(vs); err != nil || n == len(vs) {
@@ -262,7 +256,12 @@ func (c *Chan[T]) SendBatch(vs []T) (n int, err error) {
 		}
 	}
 	for n < len(vs) {
-		if err := c.send(nil, "send batch", &vs[n]); err != nil {
+		if !c.plain() {
+			err = c.sendOther(nil, op, vs[n], true)
+		} else {
+			err = c.sendPlain(nil, op, &vs[n])
+		}
+		if err != nil {
 			return n, err
 		}
 		n++

@@ -3,7 +3,6 @@
 package ring
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -150,7 +149,7 @@ func newHistory(t *testing.T, s *stepper, r *rand.Rand) *history {
 	}
 	h.m = newModel(h.w.g)
 	h.as = []*actor{h.w.actor(0), h.w.actor(1)}
-	if st, _ := s.do(h.n, true, step{actJoin, childSeat}); st != OK {
+	if st, _ := s.do(h.n, actorNew, step{actJoin, childSeat}); st != OK {
 		t.Fatalf("the child did not join: %d", st)
 	}
 	for range r.IntN(40) {
@@ -178,7 +177,7 @@ func (h *history) do(who int, s step) {
 	if who < len(h.as) {
 		st, v = h.as[who].do(s)
 	} else {
-		st, v = h.s.do(h.n, false, s)
+		st, v = h.s.do(h.n, actorSame, s)
 	}
 	h.did(who, s, st, v)
 }
@@ -226,7 +225,7 @@ func (h *history) survive(name string, mem []byte, o outcome, join bool) {
 func TestDeathAtEveryInstruction(t *testing.T) {
 	watchdog(t, 10*time.Minute)
 	s := newStepper(t)
-	var states, instructions, sweeps int
+	var states, sweeps int
 	for seed := range rounds(t, 60) {
 		r := rand.New(rand.NewPCG(uint64(seed), 7))
 		h := newHistory(t, s, r)
@@ -238,11 +237,11 @@ func TestDeathAtEveryInstruction(t *testing.T) {
 			st = step{actReopen, 0}
 		}
 		o := dies(h.m, 2, st, &h.child)
-		s.tell(h.n, false, st)
+		s.tell(h.n, actorSame, st)
 		seen := s.states(h.w.mem)
 		h.w.dead[childSeat] = 1
-		for i, mem := range seen {
-			h.survive(fmt.Sprintf("%v state %d of %d", st, i, len(seen)), mem, o, (seed+i)%2 == 0)
+		for i, at := range seen {
+			h.survive(fmt.Sprintf("%v state %d of %d", st, i, len(seen)), at.mem, o, (seed+i)%2 == 0)
 		}
 		states += len(seen)
 		// Its last state is also what a step leaves that has come to its end.
@@ -250,22 +249,21 @@ func TestDeathAtEveryInstruction(t *testing.T) {
 		h.did(2, st, status, v)
 		done := outcome{m: h.m.clone()}
 		done.m.died(2)
-		h.survive(fmt.Sprintf("after %v", st), seen[len(seen)-1], done, false)
+		h.survive(fmt.Sprintf("after %v", st), seen[len(seen)-1].mem, done, false)
 
 		// Another process sweeps one of these states, and dies.
 		at := r.IntN(len(seen))
-		copy(h.w.mem, seen[at])
-		if st, _ := s.do(h.n, true, step{actJoin, 3}); st != OK {
+		copy(h.w.mem, seen[at].mem)
+		if st, _ := s.do(h.n, actorNew, step{actJoin, 3}); st != OK {
 			t.Fatal(st)
 		}
-		s.tell(h.n, false, step{actSweep, 0})
+		s.tell(h.n, actorSame, step{actSweep, 0})
 		swept := s.states(h.w.mem)
 		h.w.dead[3] = 1
-		for i, mem := range swept {
-			h.survive(fmt.Sprintf("%v state %d of %d, sweep %d of %d", st, at, len(seen), i, len(swept)), mem, o, i%2 == 0)
+		for i, after := range swept {
+			h.survive(fmt.Sprintf("%v state %d of %d, sweep %d of %d", st, at, len(seen), i, len(swept)), after.mem, o, i%2 == 0)
 		}
 		sweeps += len(swept)
 	}
-	t.Logf("%d states of steps, %d states of sweeps, %d instructions", states, sweeps, instructions)
-	_ = bytes.Equal
+	t.Logf("%d states of steps, %d states of sweeps, %d instructions", states, sweeps, s.instructions)
 }

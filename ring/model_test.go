@@ -17,6 +17,13 @@ type actor struct {
 	loans []loan
 }
 
+// clone is the same process once more, as it is now.
+func (a *actor) clone() *actor {
+	q, d := *a.q, *a.d
+	d.q = &q
+	return &actor{w: a.w, q: &q, d: &d, holds: slices.Clone(a.holds), loans: slices.Clone(a.loans)}
+}
+
 type hold struct {
 	h Held
 	v uint64
@@ -150,6 +157,7 @@ type model struct {
 	loans    map[uint64]int
 	closed   bool
 	space    bool // packed: NoSpace may come
+	late     bool // what came back may come after younger messages
 }
 
 func newModel(g *Geometry) *model {
@@ -241,6 +249,12 @@ func (m *model) did(actor int, s step, st Status, v uint64) error {
 	}
 	if st != OK {
 		return nil
+	}
+	if i := slices.Index(m.returned, v); i > 0 && m.late {
+		m.returned = slices.Insert(slices.Delete(m.returned, i, i+1), 0, v)
+	} else if i < 0 && m.late && len(m.ring) > 0 && m.ring[0] == v && (s.act == actRecv || s.act == actHold) {
+		m.ring = m.ring[1:]
+		m.returned = slices.Insert(m.returned, 0, v)
 	}
 	switch s.act {
 	case actSend:

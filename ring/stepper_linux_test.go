@@ -29,15 +29,25 @@ type stepper struct {
 	pid  int
 	file []byte
 	ctl  *controls
+
+	instructions int
 }
 
 type controls struct {
 	world, act, arg      uint64 // what to do, in which of stepWorlds
-	fresh                uint64 // with a new actor
+	actor                uint64 // by whom
 	status, value, done  uint64 // what came of it
 	holds, loans, seatNo uint64 // what the actor has now
 	dead                 [64]uint32
 }
+
+// Which actor takes the step.
+const (
+	actorSame  = iota // the one that is there
+	actorNew          // a new one, who has not joined
+	actorSave         // the one that is there, who is remembered as he is now
+	actorAgain        // the one who was remembered
+)
 
 const (
 	ctlSize     = 4096
@@ -85,13 +95,18 @@ func stepperChild() {
 	debug.SetGCPercent(-1)
 	file := mapStepper(3)
 	ctl := (*controls)(unsafe.Pointer(&file[0]))
-	var a *actor
+	var a, saved *actor
 	for {
 		stop()
-		if ctl.fresh != 0 {
+		switch ctl.actor {
+		case actorNew:
 			w := stepWorld(bareTB{}, int(ctl.world), file, ctl)
 			w.pause = func() {}
 			a = &actor{w: w, q: w.attach()}
+		case actorSave:
+			saved = a.clone()
+		case actorAgain:
+			a = saved.clone()
 		}
 		st, v := a.do(step{act(ctl.act), ctl.arg})
 		ctl.status, ctl.value = uint64(st), v
@@ -216,58 +231,53 @@ func (s *stepper) run() {
 }
 
 // tell prepares the next step of the child's actor.
-func (s *stepper) tell(world int, fresh bool, st step) {
-	s.ctl.world, s.ctl.act, s.ctl.arg, s.ctl.fresh, s.ctl.done = uint64(world), uint64(st.act), st.arg, 0, 0
-	if fresh {
-		s.ctl.fresh = 1
-	}
+func (s *stepper) tell(world int, actor uint64, st step) {
+	s.ctl.world, s.ctl.act, s.ctl.arg, s.ctl.actor, s.ctl.done = uint64(world), uint64(st.act), st.arg, actor, 0
 }
 
 // result is what came of it.
 func (s *stepper) result() (Status, uint64) { return Status(s.ctl.status), s.ctl.value }
 
 // do takes a step at full speed.
-func (s *stepper) do(world int, fresh bool, st step) (Status, uint64) {
-	s.tell(world, fresh, st)
+func (s *stepper) do(world int, actor uint64, st step) (Status, uint64) {
+	s.tell(world, actor, st)
 	s.run()
 	return s.result()
 }
 
-// each runs one instruction after another of what the child was told to do, calls
-// at after each, until the step is done or at returns false; then it runs on.
-func (s *stepper) each(at func() bool) (instructions int) {
+// ahead runs one instruction of what the child was told to do. False: it is done.
+func (s *stepper) ahead() bool {
 	for atomic.LoadUint64(&s.ctl.done) == 0 {
 		if err := unix.PtraceSingleStep(s.pid); err != nil {
 			s.t.Fatal(err)
 		}
 		switch sig := s.wait(); sig {
 		case unix.SIGTRAP:
+			s.instructions++
+			return true
 		case unix.SIGURG:
-			continue
-		case unix.SIGSTOP:
-			return instructions // the end of the step
 		default:
 			s.t.Fatalf("the child got %v", sig)
 		}
-		if instructions++; !at() {
-			break
-		}
 	}
-	s.run()
-	return instructions
+	return false
+}
+
+// A state is the memory after so many instructions of a step.
+type state struct {
+	mem []byte
+	at  int
 }
 
 // states takes a step of the child's actor and returns all states of the memory
 // on the way: the one before, and one after each store.
-func (s *stepper) states(mem []byte) (states [][]byte) {
-	states = append(states, bytes.Clone(mem))
-	s.each(func() bool {
-		if last := states[len(states)-1]; !bytes.Equal(last, mem) {
-			states = append(states, bytes.Clone(mem))
+func (s *stepper) states(mem []byte) (states []state) {
+	states = append(states, state{bytes.Clone(mem), 0})
+	for at := 1; s.ahead(); at++ {
+		if last := states[len(states)-1]; !bytes.Equal(last.mem, mem) {
+			states = append(states, state{bytes.Clone(mem), at})
 		}
-		return true
-	})
+	}
+	s.run()
 	return states
 }
-
-func (s *stepper) String() string { return fmt.Sprint("stepper ", s.pid) }

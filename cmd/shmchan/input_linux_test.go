@@ -16,6 +16,7 @@ func TestALineThatIsTooLongIsNamed(t *testing.T) {
 	for _, flag := range []string{"--lines", "--json"} {
 		name := newName(t)
 		r := start(t, nil, "recv", "--lines", name)
+		seen(t, name, receiving)
 		quick(t, "1\n2\n\""+strings.Repeat("x", 1<<20)+"\"\n4\n", "send", flag, name).ends(1, "line 3", "too long", "1048576", "--max-message")
 		r.ends(3, "without closing")
 		assert.Equal(t, "1\n2\n", r.stdout.String())

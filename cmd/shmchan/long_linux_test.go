@@ -53,12 +53,15 @@ func TestLongTheGoSourceTree(t *testing.T) {
 		t.Skip("there is no go command here")
 	}
 	name := newName(t)
-	p := shell(t, `cd `+strings.TrimSpace(string(root))+` && { tar cf - src | $SEND `+name+` & } && $RECV `+name+` | sha256sum && tar cf - src | sha256sum`)
+	goroot := strings.TrimSpace(string(root))
+	p := shell(t, `cd `+goroot+`; tar cf - src | $SEND `+name+` & cd `+goroot+`; $RECV `+name+` | sha256sum; tar cf - src | sha256sum`)
 	p.ends(0)
 	sums := strings.Split(p.stdout.String(), "\n")
 	assert.Equal(t, sums[1], sums[0])
 
-	p = shell(t, `cd `+strings.TrimSpace(string(root))+` && { find src -name '*.go' -print0 | sort -z | xargs -0 cat | $SEND --lines `+name+` & } && $RECV --lines `+name+` | sha256sum && find src -name '*.go' -print0 | sort -z | xargs -0 awk 1 | sha256sum`)
+	const files = `find src -type f -name '*.go' -print0 | LC_ALL=C sort -z | xargs -0 awk 1`
+	p = shell(t, `cd `+goroot+`; `+files+` | $SEND --lines --max-message=16M `+name+
+		` & cd `+goroot+`; $RECV --lines --max-message=16M `+name+` | sha256sum; `+files+` | sha256sum`)
 	p.ends(0)
 	sums = strings.Split(p.stdout.String(), "\n")
 	assert.Equal(t, sums[1], sums[0])

@@ -1,0 +1,191 @@
+//go:build linux && (amd64 || 386) && !race
+
+package ring
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A deed is a step that somebody took, and what came of it.
+type deed struct {
+	who int
+	s   step
+	st  Status
+	v   uint64
+}
+
+func (d deed) String() string { return fmt.Sprintf("%d:%v=%d", d.who, d.s, d.st) }
+
+// between finds a place among others, which came one after the other, where mine
+// can have happened at one instant, and returns the model afterwards.
+func between(m *model, others []deed, mine deed) (*model, error) {
+	var errs []error
+	for at := range len(others) + 1 {
+		c := m.clone()
+		c.late = true
+		var err error
+		for _, d := range slices.Insert(slices.Clone(others), at, mine) {
+			if err = c.did(d.who, d.s, d.st, d.v); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("at no instant: %v", errs)
+}
+
+// A victim is a process that joins, sends, and is killed at a chosen point of
+// publish: before the CAS, or after it before the desk says so.
+func victim(w *world, v uint64, after bool) Status {
+	q := w.queueOn(3)
+	defer w.kill(q)
+	d := q.NewDesk()
+	if st := d.Open(); st != OK {
+		return st
+	}
+	if q.Packed() {
+		if after {
+			return trySend(d, v)
+		}
+		_, st := d.Alloc(8)
+		return st
+	}
+	if after {
+		e := &q.deskT[d.idx]
+		owners := slices.Clone(q.owners)
+		priv := e.priv
+		st := trySend(d, v)
+		if st == OK {
+			q.owners[e.priv] = owners[e.priv]
+			e.priv = priv
+		}
+		return st
+	}
+	if st := d.seekTail(); st != OK {
+		return st
+	}
+	if word := q.slots[d.tail.idx]; word&stateMask == stateEmpty {
+		q.deskT[d.idx].next = q.block(word)
+		q.deskT[d.idx].nextPos = q.pos(d.tail) + 1
+	}
+	return Full
+}
+
+// TestAStoppedProcessHoldsUpNobody stops a process after any instruction of a step,
+// lets others go on and die meanwhile, and continues it. What everybody was told
+// must fit one order of events, and the channel must be whole afterwards.
+func TestAStoppedProcessHoldsUpNobody(t *testing.T) {
+	watchdog(t, 10*time.Minute)
+	s := newStepper(t)
+	const stops = 10
+	for seed := range rounds(t, 40) {
+		r := rand.New(rand.NewPCG(uint64(seed), 11))
+		h := newHistory(t, s, r)
+		st := h.choose(r, 2)
+		switch {
+		case r.IntN(30) == 0:
+			st = step{actClose, 0}
+		case r.IntN(3) == 0:
+			st = step{actSend, h.next}
+		}
+		// Once alone, to see where it stores.
+		begin := slices.Clone(h.w.mem)
+		s.tell(h.n, actorSave, st)
+		seen := s.states(h.w.mem)
+		for range stops {
+			copy(h.w.mem, begin)
+			clear(h.w.dead)
+			at := 1 + r.IntN(seen[len(seen)-1].at+40)
+			if from := seen[r.IntN(len(seen))].at; r.IntN(4) > 0 && from > 0 {
+				at = max(1, from-r.IntN(30))
+			}
+			s.tell(h.n, actorAgain, st)
+			for range at {
+				if !s.ahead() {
+					break
+				}
+			}
+			h.stopped(r, st, at)
+		}
+	}
+	t.Logf("%d instructions", s.instructions)
+}
+
+// stopped is what others do while the child stands still, and what comes of it.
+func (h *history) stopped(r *rand.Rand, st step, at int) {
+	var others []deed
+	rep := report{h.t, func() string { return fmt.Sprintf("%v; %v stopped at %d; %v", h, st, at, others) }}
+	locked := u64(h.as[0].q.base, offLock)
+	w := *h.w
+	w.t = rep
+	w.pause = func() { // the stopped process has the lock: it goes on until it gives it up
+		for range 100000 {
+			if !h.s.ahead() || atomic.LoadUint64(locked) == 0 {
+				return
+			}
+		}
+		panic(rep.name() + ": the lock is not given up")
+	}
+	var as []*actor
+	for _, a := range h.as {
+		c := a.clone()
+		c.w, c.q.env = &w, &w
+		as = append(as, c)
+	}
+	m := h.m.clone()
+	next := h.next + 1000
+	for range r.IntN(9) {
+		who := r.IntN(len(as))
+		a := as[who]
+		next++
+		do := choose(r.Uint64()>>8, len(a.holds), len(a.loans), next)
+		switch r.IntN(12) {
+		case 0:
+			do = step{actSend, next}
+			v := deed{3, do, victim(&w, next, true), next}
+			if !h.w.g.Packed() || v.st == OK {
+				others = append(others, v)
+			}
+			a.q.Sweep()
+			continue
+		case 1:
+			victim(&w, 0, false)
+			a.q.Sweep()
+			continue
+		}
+		status, v := a.do(do)
+		others = append(others, deed{who, do, status, v})
+	}
+	h.s.run()
+	status, v := h.s.result()
+	mine := deed{2, st, status, v}
+	if mine.s.act == actSweep {
+		mine.st = OK
+	}
+	after, err := between(m, others, mine)
+	if err != nil {
+		rep.Fatalf("%v: %v", mine, err)
+	}
+	after.late = false
+	// The child dies where it stands, with what it has.
+	child := actor2{slices.Clone(h.child.holds), slices.Clone(h.child.loans)}
+	child.did(st, status, v)
+	h.w.dead[childSeat] = 1
+	after.died(2)
+	if n := as[0].q.Sweep(); n != 1 {
+		rep.Errorf("%d swept", n)
+	}
+	loose := uint64(0)
+	if st.act == actSend || st.act == actCommit || st.act == actHold || st.act == actReturn {
+		loose = v
+	}
+	finish(rep, &w, after, as, 0, loose)
+}
