@@ -50,7 +50,8 @@ type core struct {
 	recvDesks          []*ring.Desk
 	eyes               *ring.Desk // for Len, Stats and Close; under mu
 	became             atomic.Uint64
-	loans              map[*loan]struct{}
+	loans              *loan         // those that are out
+	oldLoans           *loan         // those to be used again
 	oneLoan            atomic.Bool   // SPSC rendezvous: a loan is out
 	meetDesks          chan struct{} // rendezvous: a token for each desk in use
 	sendSide, recvSide side

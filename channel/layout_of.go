@@ -155,3 +155,15 @@ func isStandard(t reflect.Type) bool {
 	first, _, _ := strings.Cut(t.PkgPath(), "/")
 	return first != "main" && first != "command-line-arguments" && !strings.Contains(first, ".")
 }
+
+// with adds the name of a codec's type to what must agree: a codec of another name
+// is taken for another codec.
+func (ti typeInfo) with(codec any) typeInfo {
+	name := reflect.TypeOf(codec).String()
+	h := newFNV()
+	h.number(ti.fingerprint)
+	h.text(name)
+	ti.fingerprint = max(1, uint64(h))
+	ti.description = clip("codec "+name+": "+ti.description, maxDescription)
+	return ti
+}

@@ -19,16 +19,21 @@ import (
 type Loan[T any] struct {
 	Value *T
 	l     *loan
+	turn  uint64
 }
 
-// loan is what Commit and Abort need. ended is set once, by whoever ends it.
+// loan is what Commit and Abort need. It is used again for later loans, so it
+// counts them: state is twice the turn while the loan is out, one more when it has
+// ended. Whoever raises it ends the loan.
 type loan struct {
 	k     *core
-	ended atomic.Bool
-	lost  atomic.Bool // Detach ended it
+	state atomic.Uint64
+	lost  atomic.Bool // Detach ended it; then it is not used again
+	prev  *loan       // the core's list of loans that are out
+	next  *loan
 
 	place ring.Loan
-	offer *offer // rendezvous
+	offer offer // rendezvous
 	bytes *[]byte
 	start *byte
 	size  int
@@ -57,7 +62,7 @@ func (c *Chan[T]) Reserve(size ...int) (Loan[T], error) {
 		return Loan[T]{}, opError(op, k.name, ErrDetached)
 	}
 	defer k.leave()
-	l := &loan{k: k, size: n}
+	l := k.newLoan(n)
 	var p unsafe.Pointer
 	switch {
 	case k.kind.meeting():
@@ -70,7 +75,7 @@ func (c *Chan[T]) Reserve(size ...int) (Loan[T], error) {
 	if err != nil {
 		return Loan[T]{}, err
 	}
-	out := Loan[T]{l: l}
+	out := Loan[T]{l: l, turn: l.state.Load()}
 	if c.codec == nil {
 		out.Value = (*T)(p)
 	} else {
@@ -102,15 +107,31 @@ func tooLarge(n int, most uint64) error {
 	return fmt.Errorf("%w: %d bytes, MaxMessage is %d", ErrTooLarge, n, most)
 }
 
+// newLoan takes a loan that has ended, or makes one.
+func (k *core) newLoan(size int) *loan {
+	k.mu.Lock()
+	l := k.oldLoans
+	if l != nil {
+		k.oldLoans = l.next
+	}
+	k.mu.Unlock()
+	if l == nil {
+		l = &loan{k: k}
+	}
+	l.state.Store((l.state.Load() + 1) &^ 1)
+	l.size, l.bytes, l.start, l.next, l.prev = size, nil, nil, nil, nil
+	return l
+}
+
 // keep remembers the loan for Detach, and keeps the memory mapped for it.
 func (k *core) keep(op string, l *loan) error {
 	k.pin()
 	k.mu.Lock()
-	if k.loans == nil {
-		k.loans = make(map[*loan]struct{})
-	}
-	k.loans[l] = struct{}{}
 	late := k.detached.Load()
+	if l.next = k.loans; l.next != nil {
+		l.next.prev = l
+	}
+	k.loans = l
 	k.mu.Unlock()
 	if late { // Detach may have missed it
 		l.abandon()
@@ -120,12 +141,24 @@ func (k *core) keep(op string, l *loan) error {
 	return nil
 }
 
-// forget ends what keep began.
+// forget ends what keep began; the loan may be used again.
 func (l *loan) forget() {
-	l.k.mu.Lock()
-	delete(l.k.loans, l)
-	l.k.mu.Unlock()
-	l.k.unpin()
+	k := l.k
+	k.mu.Lock()
+	if !l.lost.Load() {
+		if l.prev == nil {
+			k.loans = l.next
+		} else {
+			l.prev.next = l.next
+		}
+		if l.next != nil {
+			l.next.prev = l.prev
+		}
+		l.prev, l.next = nil, k.oldLoans
+		k.oldLoans = l
+	}
+	k.mu.Unlock()
+	k.unpin()
 }
 
 // reserve takes a place of an MPMC ring.
@@ -230,7 +263,7 @@ func (k *core) reserveMeet(op string, l *loan) (unsafe.Pointer, error) {
 // and the place is free again.
 func (l Loan[T]) Commit() error {
 	const op = "commit"
-	if l.l == nil || !l.l.ended.CompareAndSwap(false, true) {
+	if l.l == nil || !l.l.state.CompareAndSwap(l.turn, l.turn+1) {
 		return l.l.endedError(op)
 	}
 	return opError(op, l.l.k.name, l.l.commit())
@@ -239,7 +272,7 @@ func (l Loan[T]) Commit() error {
 // Abort gives the place back: nothing is sent. ErrLoanEnded the second time.
 func (l Loan[T]) Abort() error {
 	const op = "abort"
-	if l.l == nil || !l.l.ended.CompareAndSwap(false, true) {
+	if l.l == nil || !l.l.state.CompareAndSwap(l.turn, l.turn+1) {
 		return l.l.endedError(op)
 	}
 	k := l.l.k
@@ -343,29 +376,33 @@ func (l *loan) giveBack() ring.Status {
 }
 
 // abandon is Detach's Abort.
-func (l *loan) abandon() {
-	if l.ended.CompareAndSwap(false, true) {
-		l.lost.Store(true)
-		l.giveBack()
+func (l *loan) abandon() bool {
+	turn := l.state.Load()
+	if turn&1 != 0 || !l.state.CompareAndSwap(turn, turn+1) {
+		return false
 	}
+	l.lost.Store(true)
+	l.giveBack()
+	return true
 }
 
 // abortLoans ends all loans of the handle. The memory stays mapped for those who
 // still write into it, until the loan is ended or forgotten by them.
 func (k *core) abortLoans() {
 	k.mu.Lock()
-	ls := make([]*loan, 0, len(k.loans))
-	for l := range k.loans {
-		ls = append(ls, l)
+	var out []*loan
+	for l := k.loans; l != nil; l = l.next {
+		out = append(out, l)
 	}
-	k.loans = nil
 	k.mu.Unlock()
-	for _, l := range ls {
-		l.abandon()
-		if l.lost.Load() {
+	for _, l := range out {
+		if l.abandon() {
 			runtime.AddCleanup(l, func(k *core) { k.unpin() }, k)
 		}
 	}
+	k.mu.Lock()
+	k.loans = nil // the lost ones are to be garbage when their users let go
+	k.mu.Unlock()
 }
 
 // pin keeps the memory mapped.

@@ -26,10 +26,10 @@ type offer struct {
 }
 
 // openOffer takes a desk, for Send (wait: as long as it takes) or TrySend.
-func (k *core) openOffer(ctx context.Context, wait bool) (*offer, ring.Status, error) {
+func (k *core) openOffer(ctx context.Context, wait bool) (o offer, st ring.Status, err error) {
 	if k.q.SPSC() {
 		if st := k.claimSeat(ring.SeatSender); st != ring.OK {
-			return nil, st, nil
+			return o, st, nil
 		}
 	}
 	var done <-chan struct{}
@@ -41,31 +41,31 @@ func (k *core) openOffer(ctx context.Context, wait bool) (*offer, ring.Status, e
 		case k.meetDesks <- struct{}{}:
 		default:
 			if !wait {
-				return nil, ring.Full, nil
+				return o, ring.Full, nil
 			}
 			select {
 			case k.meetDesks <- struct{}{}:
 			case <-done:
-				return nil, ring.OK, ctx.Err()
+				return o, ring.OK, ctx.Err()
 			case <-k.gone:
-				return nil, statusDetached, nil
+				return o, statusDetached, nil
 			}
 		}
 		d, st := k.deskOnce(&k.sendDesks, ring.SeatSender, true)
 		if d != nil {
-			return &offer{k: k, d: d}, ring.OK, nil
+			return offer{k: k, d: d}, ring.OK, nil
 		}
 		<-k.meetDesks
 		if st != ring.OK {
-			return nil, st, nil
+			return o, st, nil
 		}
 		if !wait {
-			return nil, ring.Full, nil
+			return o, ring.Full, nil
 		}
 		// All shared desks are at work in other processes.
 		time.Sleep(time.Millisecond)
 		if st, err := k.interrupted(ctx); st != ring.OK || err != nil {
-			return nil, st, err
+			return o, st, err
 		}
 	}
 }
@@ -164,6 +164,9 @@ func (o *offer) bring(ctx context.Context, wait bool) (ring.Status, error) {
 		case k.q.IsClosed() && k.q.Withdraw(o.ticket):
 			o.made = false
 			return ring.Closed
+		case k.hangUp && k.peersLost(ring.SeatReceiver) && k.q.Withdraw(o.ticket):
+			o.made = false
+			return statusPeerLost
 		}
 		return ring.Full
 	}
@@ -212,10 +215,15 @@ func (o *offer) tryBring() ring.Status {
 	return ring.OK
 }
 
+// handTime is how long a Send whose handle is detached waits for a receiver that
+// has its value in hand: enough for a copy, not for a RecvFunc.
+const handTime = 20 * time.Millisecond
+
 // finish waits for a receiver that holds the value. After Detach it does so in
 // the background, so that the call can return; false then: not known.
 func (o *offer) finish(ctx context.Context) bool {
 	k := o.k
+	begin := time.Now()
 	for n := 0; !k.q.Settled(o.ticket); n++ {
 		if n > 200 {
 			time.Sleep(100 * time.Microsecond)
@@ -229,15 +237,15 @@ func (o *offer) finish(ctx context.Context) bool {
 			o.close(true)
 			return false
 		}
-		if k.detached.Load() {
+		if k.detached.Load() && n > 200 && time.Since(begin) > handTime {
 			k.users.Add(1)
-			go func() {
+			go func(o offer) {
 				defer k.leave()
 				for !k.q.Settled(o.ticket) && !k.q.Withdraw(o.ticket) {
 					time.Sleep(time.Millisecond)
 				}
 				o.close(true)
-			}()
+			}(*o)
 			return false
 		}
 	}

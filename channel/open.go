@@ -141,6 +141,9 @@ func prepare[T any](op, name string, capacity int, opts []Option, named bool) (*
 	if p.codec, err = codecFor[T](p.ti, p.cfg.codec); err != nil {
 		return fail(err)
 	}
+	if p.cfg.codec != nil {
+		p.ti = p.ti.with(p.cfg.codec)
+	}
 	return p, nil
 }
 
