@@ -387,33 +387,34 @@ func (k *core) settle(h *ring.Held) ring.Status {
 	return st
 }
 
-// meetOnce tries once to receive on a rendezvous.
-func (c *Chan[T]) meetOnce(v *T) ring.Status {
-	k := c.core
+// meetOnce tries once to get hold of a value. With OK the caller is inside.
+func (k *core) meetOnce() (ring.Held, ring.Status) {
 	if !k.enter() {
-		return statusDetached
+		return ring.Held{}, statusDetached
 	}
-	defer k.leave()
 	if k.q.SPSC() {
 		if st := k.claimSeat(ring.SeatReceiver); st != ring.OK {
-			return st
+			k.leave()
+			return ring.Held{}, st
 		}
 	}
 	w := want{k: k}
 	h, st := w.meet(false)
 	if st != ring.OK {
-		return st
+		k.leave()
 	}
-	return c.takeMet(&h, v)
+	return h, st
 }
 
-// takeMet copies the value out and settles.
+// takeElem copies an element out and settles.
+func (c *Chan[T]) takeElem(h *ring.Held, v *T) ring.Status {
+	loadElem(v, h.Data)
+	return c.core.settle(h)
+}
+
+// takeMet decodes a message and settles.
 func (c *Chan[T]) takeMet(h *ring.Held, v *T) ring.Status {
 	k := c.core
-	if k.kind == kindMeet {
-		loadElem(v, h.Data)
-		return k.settle(h)
-	}
 	if c.raw {
 		_ = c.codec.Decode(bytesOf(h), v)
 		return k.settle(h)
@@ -463,7 +464,7 @@ func (k *core) meetHold(ctx context.Context) (ring.Held, ring.Status, error) {
 	return h, st, err
 }
 
-// meetRecv receives on a rendezvous, waiting.
+// meetRecv receives an element on a rendezvous, waiting.
 func (c *Chan[T]) meetRecv(ctx context.Context, op string, v *T) error {
 	k := c.core
 	if !k.enter() {
@@ -472,8 +473,24 @@ func (c *Chan[T]) meetRecv(ctx context.Context, op string, v *T) error {
 	defer k.leave()
 	h, st, err := k.meetHold(ctx)
 	if err == nil && st == ring.OK {
-		st = c.takeMet(&h, v)
-		if st == statusDecode {
+		st = c.takeElem(&h, v)
+	}
+	return opError(op, k.name, orStatus(err, st))
+}
+
+// meetDecoded receives anything on a rendezvous, waiting.
+func (c *Chan[T]) meetDecoded(ctx context.Context, op string, v *T) error {
+	if c.codec == nil {
+		return c.meetRecv(ctx, op, v)
+	}
+	k := c.core
+	if !k.enter() {
+		return opError(op, k.name, ErrDetached)
+	}
+	defer k.leave()
+	h, st, err := k.meetHold(ctx)
+	if err == nil && st == ring.OK {
+		if st = c.takeMet(&h, v); st == statusDecode {
 			return opError(op, k.name, c.decodeError())
 		}
 	}

@@ -224,28 +224,28 @@ var roleTinyTmpfs = role("tiny-tmpfs", func(c *child, a tmpfsArgs) {
 	_, err = channel.Create[page5000]("big", 1000, dir, channel.SPSC())
 	refused("Create SPSC", err, 0)
 
-	var open []*channel.Chan[page5000]
+	var open []*channel.Chan[line64]
 	for {
-		ch, err := channel.Create[page5000](fmt.Sprint("c", len(open)), 10, dir)
+		ch, err := channel.Create[line64](fmt.Sprint("c", len(open)), 100, dir)
 		if err != nil {
 			refused("the last Create", err, len(open))
 			break
 		}
 		open = append(open, ch)
 	}
-	if len(open) < 3 || len(open) > 25 {
-		c.fatalf("%d channels of 50 kB in 1 MiB", len(open))
+	if len(open) < 3 || len(open) > 1<<20/6400 {
+		c.fatalf("%d channels of 6400 bytes and more in 1 MiB", len(open))
 	}
 	for i, ch := range open { // every page is there: no SIGBUS
-		for seq := range uint32(10) {
-			c.must(ch.TrySend(packPage(stamp{uint32(i), seq})))
+		for seq := range uint32(100) {
+			c.must(ch.TrySend(packLine(stamp{uint32(i), seq})))
 		}
 	}
 	for i, ch := range open {
-		for seq := range uint32(10) {
+		for seq := range uint32(100) {
 			v, err := ch.TryRecv()
 			c.must(err)
-			if s, err := readPage(v); err != nil || s != (stamp{uint32(i), seq}) {
+			if s, err := readLine(v); err != nil || s != (stamp{uint32(i), seq}) {
 				c.fatalf("got %v, %v", s, err)
 			}
 		}

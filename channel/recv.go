@@ -171,10 +171,18 @@ func (k *core) sendersGone() ring.Status {
 }
 
 func (c *Chan[T]) getOther(v *T) ring.Status {
-	if c.core.kind.meeting() {
-		return c.meetOnce(v)
+	if !c.core.kind.meeting() {
+		return c.getDecoded(v)
 	}
-	return c.getDecoded(v)
+	h, st := c.core.meetOnce()
+	if st != ring.OK {
+		return st
+	}
+	defer c.core.leave()
+	if c.codec == nil {
+		return c.takeElem(&h, v)
+	}
+	return c.takeMet(&h, v)
 }
 
 // recvPlain takes an element, waiting if need be. ctx may be nil.
@@ -193,7 +201,7 @@ func (c *Chan[T]) recvOther(ctx context.Context, op string, v *T) error {
 	st := c.tryRecv(v)
 	if waits(st) {
 		if k.kind.meeting() {
-			return c.meetRecv(ctx, op, v)
+			return c.meetDecoded(ctx, op, v)
 		}
 		var last ring.Status
 		err := k.await(ctx, op, false, func() ring.Status {
@@ -244,6 +252,8 @@ func (c *Chan[T]) Recv() (v T, ok bool) {
 			return v, true
 		}
 		err = c.recvPlain(nil, "receive", &v)
+	} else if c.codec == nil {
+		err = c.meetRecv(nil, "receive", &v)
 	} else {
 		v, err = c.recvNew(nil, "receive")
 	}
@@ -283,6 +293,8 @@ func (c *Chan[T]) RecvContext(ctx context.Context) (v T, err error) {
 	}
 	if c.plain() {
 		err = c.recvPlain(ctx, op, &v)
+	} else if c.codec == nil {
+		err = c.meetRecv(ctx, op, &v)
 	} else {
 		v, err = c.recvNew(ctx, op)
 	}

@@ -177,11 +177,16 @@ func (c *Chan[T]) sendPlain(ctx context.Context, op string, v *T) error {
 }
 
 // sendOther sends what is encoded, or on a rendezvous.
-func (c *Chan[T]) sendOther(ctx context.Context, op string, v T, wait bool) error {
+func (c *Chan[T]) sendOther(ctx context.Context, op string, v *T, wait bool) error {
 	if c.codec != nil {
-		return c.sendEncoded(ctx, op, &v, wait)
+		return c.sendCopy(ctx, op, *v, wait)
 	}
-	return c.core.meetSend(ctx, op, outgoing{elem: elemBytes(&v)}, wait)
+	return c.core.meetSend(ctx, op, outgoing{elem: elemBytes(v)}, wait)
+}
+
+// sendCopy moves v to the heap, where codecs may see it.
+func (c *Chan[T]) sendCopy(ctx context.Context, op string, v T, wait bool) error {
+	return c.sendEncoded(ctx, op, &v, wait)
 }
 
 // await spins, then sleeps, until attempt has done it.
@@ -213,7 +218,7 @@ func (k *core) await(ctx context.Context, op string, send bool, attempt func() r
 // error nothing was sent.
 func (c *Chan[T]) Send(v T) error {
 	if !c.plain() {
-		return c.sendOther(nil, "send", v, true)
+		return c.sendOther(nil, "send", &v, true)
 	}
 	if !c.core.hangUp && c.put(&v) == ring.OK {
 		return nil
@@ -229,7 +234,7 @@ func (c *Chan[T]) SendContext(ctx context.Context, v T) error {
 		return opError(op, c.core.name, err)
 	}
 	if !c.plain() {
-		return c.sendOther(ctx, op, v, true)
+		return c.sendOther(ctx, op, &v, true)
 	}
 	return c.sendPlain(ctx, op, &v)
 }
@@ -239,7 +244,7 @@ func (c *Chan[T]) SendContext(ctx context.Context, v T) error {
 func (c *Chan[T]) TrySend(v T) error {
 	const op = "try send"
 	if !c.plain() {
-		return c.sendOther(nil, op, v, false)
+		return c.sendOther(nil, op, &v, false)
 	}
 	return opError(op, c.core.name, orStatus(nil, c.trySend(&v)))
 }
@@ -257,7 +262,7 @@ func (c *Chan[T]) SendBatch(vs []T) (n int, err error) {
 	}
 	for n < len(vs) {
 		if !c.plain() {
-			err = c.sendOther(nil, op, vs[n], true)
+			err = c.sendOther(nil, op, &vs[n], true)
 		} else {
 			err = c.sendPlain(nil, op, &vs[n])
 		}

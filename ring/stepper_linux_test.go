@@ -86,9 +86,10 @@ func mapStepper(fd int) []byte {
 	return b
 }
 
-// stop tells the tracer that the child has come to a point where it waits.
-func stop() {
-	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+// stop tells the tracer that the child has come to a point where it waits. There
+// is nothing of Go's runtime in it, whose instructions nobody wants to step through.
+func stop(pid, tid int) {
+	_, _, _ = unix.RawSyscall(unix.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(unix.SIGSTOP))
 }
 
 func stepperChild() {
@@ -96,8 +97,9 @@ func stepperChild() {
 	file := mapStepper(3)
 	ctl := (*controls)(unsafe.Pointer(&file[0]))
 	var a, saved *actor
+	pid, tid := os.Getpid(), unix.Gettid()
 	for {
-		stop()
+		stop(pid, tid) // until it is told something
 		switch ctl.actor {
 		case actorNew:
 			w := stepWorld(bareTB{}, int(ctl.world), file, ctl)
@@ -108,7 +110,9 @@ func stepperChild() {
 		case actorAgain:
 			a = saved.clone()
 		}
-		st, v := a.do(step{act(ctl.act), ctl.arg})
+		todo := step{act(ctl.act), ctl.arg}
+		stop(pid, tid) // until it is to do it
+		st, v := a.do(todo)
 		ctl.status, ctl.value = uint64(st), v
 		ctl.holds, ctl.loans = uint64(len(a.holds)), uint64(len(a.loans))
 		atomic.StoreUint64(&ctl.done, 1)
@@ -230,9 +234,10 @@ func (s *stepper) run() {
 	}
 }
 
-// tell prepares the next step of the child's actor.
+// tell prepares the next step of the child's actor, which stands before it then.
 func (s *stepper) tell(world int, actor uint64, st step) {
 	s.ctl.world, s.ctl.act, s.ctl.arg, s.ctl.actor, s.ctl.done = uint64(world), uint64(st.act), st.arg, actor, 0
+	s.run()
 }
 
 // result is what came of it.

@@ -179,7 +179,7 @@ func (e *endpoint) forget() error {
 // abandon is the end of whoever cannot go on. The last member of a broken stream
 // removes the name. A whole one, closed by its sender, stays for a receiver to
 // come, unless unwanted says that nobody will want it. moved ends when no call on
-// the channel is under way any more, for which detaching is enough, or nearly so.
+// the channel is under way any more.
 func (e *endpoint) abandon(unwanted bool, moved <-chan struct{}) error {
 	defer e.release()
 	return e.locked(func() error {
@@ -190,8 +190,9 @@ func (e *endpoint) abandon(unwanted bool, moved <-chan struct{}) error {
 				return err
 			}
 		}
-		err := e.ch.Detach() // under the lock, so that the next to leave does not count it
-		soon(moved, grace)
+		// Under the lock, so that the next to leave does not count it.
+		err := e.ch.Detach()
+		<-moved // or the process ends first: it is counted until then
 		return err
 	})
 }

@@ -29,7 +29,10 @@ func (e *endpoint) transfer(ctx context.Context, move, done func() error) error 
 			e.abandon(false, moved)
 			close(left)
 		}()
-		soon(left, 2*grace)
+		select {
+		case <-left:
+		case <-time.After(grace):
+		}
 		return context.Cause(ctx)
 	}
 	switch {
@@ -41,12 +44,4 @@ func (e *endpoint) transfer(ctx context.Context, move, done func() error) error 
 		e.abandon(errors.Is(err, errReaderGone), moved) // err says more than what goes wrong now
 	}
 	return err
-}
-
-// soon waits for an event, but not for ever.
-func soon(event <-chan struct{}, limit time.Duration) {
-	select {
-	case <-event:
-	case <-time.After(limit):
-	}
 }
