@@ -118,7 +118,7 @@ func (c raceCase) run(t *testing.T, bin string) (reported bool, output string) {
 	ctx, cancel := context.WithTimeout(bg, watchdog)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, c.args()...)
-	cmd.Env = append(os.Environ(), "GORACE=exitcode=66")
+	cmd.Env = append(os.Environ(), "GORACE=exitcode=66 atexit_sleep_ms=0")
 	var all bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &all, &all
 	err := cmd.Run()

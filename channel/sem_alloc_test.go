@@ -144,23 +144,27 @@ func TestSemSendAndRecvFuncOfBytesAllocateNothing(t *testing.T) {
 }
 
 func TestSemABlockedPartnerAllocatesNothing(t *testing.T) {
-	// A rendezvous, where one side or the other has to wait each time.
-	semEachMode(t, func(t *testing.T, mode channel.Option) {
-		c := semNew[uint64](t, 0, mode)
-		receiver := semStart(func() uint64 {
-			sum := uint64(0)
-			for {
-				v, ok := c.Recv()
-				if !ok {
-					return sum
-				}
-				sum += v
-			}
-		})
-		semAllocates(t, "Send to a blocked receiver", func() error { return c.Send(1) })
-		require.NoError(t, c.Close())
-		require.Positive(t, receiver.wait())
-	})
+	// Where one side or the other has to wait most times.
+	for _, mode := range semModes {
+		for _, capacity := range []int{0, 1} {
+			t.Run(fmt.Sprintf("%s/cap=%d", mode.name, capacity), func(t *testing.T) {
+				c := semNew[uint64](t, capacity, mode.opt)
+				receiver := semStart(func() uint64 {
+					sum := uint64(0)
+					for {
+						v, ok := c.Recv()
+						if !ok {
+							return sum
+						}
+						sum += v
+					}
+				})
+				semAllocates(t, "Send to a blocked receiver", func() error { return c.Send(1) })
+				require.NoError(t, c.Close())
+				require.Positive(t, receiver.wait())
+			})
+		}
+	}
 }
 
 func TestSemLenAllocatesNothing(t *testing.T) {

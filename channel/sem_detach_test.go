@@ -167,7 +167,7 @@ func TestSemDetachInTheMiddleOfTrafficLosesNothing(t *testing.T) {
 				})
 				var sent [][]uint64
 				r := semRand(uint64(capacity))
-				for round := range semFewer(300) {
+				for round := range semFewer(150) {
 					tx := semAttach[uint64](t, name)
 					turn, now := r.IntN(20), make(chan struct{})
 					sender := semStart(func() (vs []uint64) {
@@ -204,7 +204,7 @@ func TestSemDetachOfAReceiverInTheMiddleOfTrafficLosesNothing(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/cap=%d", mode.name, capacity), func(t *testing.T) {
 				name := uniqueName(t)
 				tx := semOpen[uint64](t, name, capacity, mode.opt)
-				rounds := semFewer(300)
+				rounds := semFewer(150)
 				n := rounds * 20
 				sender := semStart(func() error {
 					for i := range n {

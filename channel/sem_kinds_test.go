@@ -65,7 +65,6 @@ var semPattern = func() (p [8192]byte) {
 
 var (
 	semUints = semPlain(func(i int) uint64 { return uint64(i)*0x9e3779b97f4a7c15 + 1 })
-	semInts  = semPlain(func(i int) int { return i - 3 })
 	semWides = semPlain(func(i int) (v semWide) {
 		v.ID = uint64(i)
 		for k := range v.Body {
@@ -128,7 +127,6 @@ var (
 
 func TestSemEveryKindOfValueGoesThroughEveryKindOfChannel(t *testing.T) {
 	t.Run("uint64", semUints.everywhere)
-	t.Run("int", semInts.everywhere)
 	t.Run("64 bytes", semWides.everywhere)
 	t.Run("5000 bytes", semHuges.everywhere)
 	t.Run("[]byte", semBytes.everywhere)

@@ -123,7 +123,7 @@ func (a *actor2) did(s step, st Status, v uint64) {
 	}
 }
 
-// A history is some steps by two actors here and one in the child, and then one
+// A history is some steps by actors here and one in the child, and then one
 // step of the child's that is looked at from close by.
 type history struct {
 	t     *testing.T
@@ -139,7 +139,7 @@ type history struct {
 
 const childSeat = 2
 
-func newHistory(t *testing.T, s *stepper, r *rand.Rand) *history {
+func newHistory(t *testing.T, s *stepper, r *rand.Rand, here int) *history {
 	h := &history{t: t, s: s, n: r.IntN(len(stepWorlds)), next: 1}
 	h.w = stepWorld(t, h.n, s.file, s.ctl)
 	clear(h.w.mem)
@@ -149,24 +149,36 @@ func newHistory(t *testing.T, s *stepper, r *rand.Rand) *history {
 	}
 	h.m = newModel(h.w.g)
 	h.as = []*actor{h.w.actor(0), h.w.actor(1)}
+	if here == 3 {
+		h.as = append(h.as, h.w.actor(3))
+	}
 	if st, _ := s.do(h.n, actorNew, step{actJoin, childSeat}); st != OK {
 		t.Fatalf("the child did not join: %d", st)
 	}
 	for range r.IntN(40) {
-		who := r.IntN(3)
-		st := h.choose(r, who)
-		h.do(who, st)
+		who := r.IntN(here + 1) // the seat
+		h.do(who, h.choose(r, who))
 	}
 	return h
 }
 
 func (h *history) choose(r *rand.Rand, who int) step {
 	holds, loans := len(h.child.holds), len(h.child.loans)
-	if who < len(h.as) {
-		holds, loans = len(h.as[who].holds), len(h.as[who].loans)
+	if a := h.here(who); a != nil {
+		holds, loans = len(a.holds), len(a.loans)
 	}
 	h.next++
 	return choose(r.Uint64()>>8, holds, loans, h.next)
+}
+
+// here is who has the seat, unless it is the child.
+func (h *history) here(seat int) *actor {
+	for _, a := range h.as {
+		if a.q.seat == seat {
+			return a
+		}
+	}
+	return nil
 }
 
 // do lets somebody take a step, and checks it against the model.
@@ -174,8 +186,8 @@ func (h *history) do(who int, s step) {
 	h.t.Helper()
 	var st Status
 	var v uint64
-	if who < len(h.as) {
-		st, v = h.as[who].do(s)
+	if a := h.here(who); a != nil {
+		st, v = a.do(s)
 	} else {
 		st, v = h.s.do(h.n, actorSame, s)
 	}
@@ -185,7 +197,7 @@ func (h *history) do(who int, s step) {
 func (h *history) did(who int, s step, st Status, v uint64) {
 	h.t.Helper()
 	h.log = append(h.log, fmt.Sprintf("%d:%v=%d", who, s, st))
-	if who == len(h.as) {
+	if who == childSeat {
 		h.child.did(s, st, v)
 	}
 	if err := h.m.did(who, s, st, v); err != nil {
@@ -228,7 +240,7 @@ func TestDeathAtEveryInstruction(t *testing.T) {
 	var states, sweeps int
 	for seed := range rounds(t, 60) {
 		r := rand.New(rand.NewPCG(uint64(seed), 7))
-		h := newHistory(t, s, r)
+		h := newHistory(t, s, r, 2)
 		st := h.choose(r, 2)
 		switch r.IntN(30) {
 		case 0:

@@ -57,12 +57,12 @@ const (
 	actRejoin // leave and come again
 	actSweep
 	actJoin // join on seat arg, with a desk
-	acts
+	actDie  // for the model alone
 )
 
 var actNames = [...]string{
 	"send", "recv", "hold", "free", "return", "reserve", "commit", "abort",
-	"close", "len", "reopen", "rejoin", "sweep", "join",
+	"close", "len", "reopen", "rejoin", "sweep", "join", "die",
 }
 
 func (s step) String() string { return fmt.Sprintf("%s(%d)", actNames[s.act], s.arg) }
@@ -281,6 +281,8 @@ func (m *model) did(actor int, s step, st Status, v uint64) error {
 		delete(m.loans, v)
 	case actClose:
 		m.closed = true
+	case actDie:
+		m.died(actor)
 	case actLen:
 		if n := len(m.ring) + len(m.returned); uint64(n) != v {
 			return fmt.Errorf("actor %d: length %d, want %d", actor, v, n)

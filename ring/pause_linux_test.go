@@ -42,39 +42,31 @@ func between(m *model, others []deed, mine deed) (*model, error) {
 	return nil, fmt.Errorf("at no instant: %v", errs)
 }
 
-// A victim is a process that joins, sends, and is killed at a chosen point of
-// publish: before the CAS, or after it before the desk says so.
-func victim(w *world, v uint64, after bool) Status {
-	q := w.queueOn(3)
-	defer w.kill(q)
-	d := q.NewDesk()
-	if st := d.Open(); st != OK {
-		return st
+// killIn kills a as it publishes v: before the CAS, when the desk has announced
+// what it would get, or after it, before the desk says what it got.
+func (w *world) killIn(a *actor, v uint64, after bool) Status {
+	defer w.kill(a.q)
+	d, q := a.d, a.q
+	switch {
+	case q.Packed() && after:
+		return trySend(d, v)
+	case q.Packed():
+		_, _ = d.Alloc(8)
+		return Full
 	}
-	if q.Packed() {
-		if after {
-			return trySend(d, v)
-		}
-		_, st := d.Alloc(8)
-		return st
-	}
+	e := &q.deskT[d.idx]
 	if after {
-		e := &q.deskT[d.idx]
-		owners := slices.Clone(q.owners)
-		priv := e.priv
+		owners, priv := slices.Clone(q.owners), e.priv
 		st := trySend(d, v)
 		if st == OK {
-			q.owners[e.priv] = owners[e.priv]
-			e.priv = priv
+			q.owners[e.priv], e.priv = owners[e.priv], priv
 		}
 		return st
 	}
-	if st := d.seekTail(); st != OK {
-		return st
-	}
-	if word := q.slots[d.tail.idx]; word&stateMask == stateEmpty {
-		q.deskT[d.idx].next = q.block(word)
-		q.deskT[d.idx].nextPos = q.pos(d.tail) + 1
+	if d.seekTail() == OK {
+		if word := q.slots[d.tail.idx]; word&stateMask == stateEmpty {
+			e.next, e.nextPos = q.block(word), q.pos(d.tail)+1
+		}
 	}
 	return Full
 }
@@ -85,10 +77,10 @@ func victim(w *world, v uint64, after bool) Status {
 func TestAStoppedProcessHoldsUpNobody(t *testing.T) {
 	watchdog(t, 10*time.Minute)
 	s := newStepper(t)
-	const stops = 10
+	const stops = 20
 	for seed := range rounds(t, 40) {
 		r := rand.New(rand.NewPCG(uint64(seed), 11))
-		h := newHistory(t, s, r)
+		h := newHistory(t, s, r, 3)
 		st := h.choose(r, 2)
 		switch {
 		case r.IntN(30) == 0:
@@ -98,13 +90,15 @@ func TestAStoppedProcessHoldsUpNobody(t *testing.T) {
 		}
 		// Once alone, to see where it stores.
 		begin := slices.Clone(h.w.mem)
+		total := s.instructions
 		s.tell(h.n, actorSave, st)
 		seen := s.states(h.w.mem)
+		total = s.instructions - total
 		for range stops {
 			copy(h.w.mem, begin)
 			clear(h.w.dead)
-			at := 1 + r.IntN(seen[len(seen)-1].at+40)
-			if from := seen[r.IntN(len(seen))].at; r.IntN(4) > 0 && from > 0 {
+			at := 1 + r.IntN(total)
+			if from := seen[r.IntN(len(seen))].at; r.IntN(3) == 0 && from > 0 {
 				at = max(1, from-r.IntN(30))
 			}
 			s.tell(h.n, actorAgain, st)
@@ -142,26 +136,34 @@ func (h *history) stopped(r *rand.Rand, st step, at int) {
 	}
 	m := h.m.clone()
 	next := h.next + 1000
-	for range r.IntN(9) {
+	lively := r.IntN(2) == 0 // mostly sends and receives: blocks change hands
+	dying := h.n%2 == 0 || r.IntN(2) == 0
+	for n := range r.IntN(14) {
 		who := r.IntN(len(as))
 		a := as[who]
 		next++
 		do := choose(r.Uint64()>>8, len(a.holds), len(a.loans), next)
-		switch r.IntN(12) {
-		case 0:
-			do = step{actSend, next}
-			v := deed{3, do, victim(&w, next, true), next}
-			if !h.w.g.Packed() || v.st == OK {
+		if lively && r.IntN(4) > 0 {
+			do = step{act(n+r.IntN(2)) % 2, next} // send or recv
+		}
+		if who == 2 && dying && r.IntN(4) == 0 {
+			v := deed{3, step{actSend, next}, Full, next}
+			after := r.IntN(2) == 0
+			if v.st = w.killIn(a, next, after); after {
 				others = append(others, v)
 			}
-			a.q.Sweep()
-			continue
-		case 1:
-			victim(&w, 0, false)
-			a.q.Sweep()
+			others = append(others, deed{3, step{actDie, 0}, OK, 0})
+			as[0].q.Sweep()
+			as = as[:2]
 			continue
 		}
+		if do.act == actRejoin && who == 2 {
+			do = step{actSend, next}
+		}
 		status, v := a.do(do)
+		if who == 2 {
+			who = 3
+		}
 		others = append(others, deed{who, do, status, v})
 	}
 	h.s.run()

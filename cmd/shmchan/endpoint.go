@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/shmchan/shmchan/channel"
@@ -50,6 +51,8 @@ type endpoint struct {
 	opts *options
 	path string
 	file *os.File // the object, for its identity and for nameLock
+
+	reading atomic.Bool // waits for standard input, outside the channel
 }
 
 // join becomes a member of the channel that has the name, or creates it. admit
@@ -121,16 +124,21 @@ func (e *endpoint) named() bool {
 	return err == nil && os.SameFile(here, there)
 }
 
-// locked runs f while this process holds the name lock.
-func (e *endpoint) locked(f func() error) error {
+func (e *endpoint) lock() error {
 	if err := lockByte(e.file, nameLock); err != nil {
 		return fmt.Errorf("lock the name %q: %w", e.opts.name, err)
 	}
-	err := f()
-	if e := unlockByte(e.file, nameLock); err == nil {
-		err = e
+	return nil
+}
+
+func (e *endpoint) unlock() error { return unlockByte(e.file, nameLock) }
+
+// locked runs f while this process holds the name lock.
+func (e *endpoint) locked(f func() error) error {
+	if err := e.lock(); err != nil {
+		return err
 	}
-	return err
+	return errors.Join(f(), e.unlock())
 }
 
 // unlink removes the name. The caller holds the lock and has asked named.
@@ -178,23 +186,27 @@ func (e *endpoint) forget() error {
 
 // abandon is the end of whoever cannot go on. The last member of a broken stream
 // removes the name. A whole one, closed by its sender, stays for a receiver to
-// come, unless unwanted says that nobody will want it. moved ends when no call on
-// the channel is under way any more.
-func (e *endpoint) abandon(unwanted bool, moved <-chan struct{}) error {
-	defer e.release()
-	return e.locked(func() error {
-		s := e.ch.Stats()
-		whole := s.Closed && s.Sent > s.Received
-		if !e.opts.keep && s.Members <= 1 && (unwanted || !whole) && e.named() {
-			if err := e.unlink(); err != nil {
-				return err
-			}
-		}
-		// Under the lock, so that the next to leave does not count it.
-		err := e.ch.Detach()
-		<-moved // or the process ends first: it is counted until then
+// come, unless unwanted says that nobody will want it.
+//
+// out waits until no call on the channel is under way: this process is counted
+// until then. If it says that one is stuck, the lock stays until the process ends.
+func (e *endpoint) abandon(unwanted bool, out func() bool) error {
+	if err := e.lock(); err != nil {
 		return err
-	})
+	}
+	s := e.ch.Stats()
+	whole := s.Closed && s.Sent > s.Received
+	var err error
+	if !e.opts.keep && s.Members <= 1 && (unwanted || !whole) && e.named() {
+		err = e.unlink()
+	}
+	err = errors.Join(err, e.ch.Detach()) // under the lock, so that the next to leave does not count it
+	if !out() {
+		return err
+	}
+	err = errors.Join(err, e.unlock())
+	e.release()
+	return err
 }
 
 // admitSender keeps a stream apart from an earlier one under the same name.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -61,11 +62,23 @@ func send(ctx context.Context, o *options, stdin, stderr *os.File) error {
 		if err != nil {
 			return err
 		}
-		err = e.transfer(ctx, func() error { return e.sendAll(stdin, m) }, e.finish)
+		err = e.transfer(ctx, func() error { return e.sendAll(&markedReader{stdin, &e.reading}, m) }, e.finish)
 		if !errors.Is(err, errStale) {
 			return err
 		}
 	}
+}
+
+// markedReader tells when it is waited for.
+type markedReader struct {
+	io.Reader
+	reading *atomic.Bool
+}
+
+func (r *markedReader) Read(p []byte) (int, error) {
+	r.reading.Store(true)
+	defer r.reading.Store(false)
+	return r.Reader.Read(p)
 }
 
 // sendAll sends everything that r brings. The error is errStale if the channel

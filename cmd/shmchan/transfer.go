@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// grace is how long an interrupted process waits for what it was about: a
-// receiver for what it has taken to be written, anybody for a call on the channel
-// to return. Who is at the other end of the pipe may be stuck.
+// grace is how long an interrupted process waits for what it was about: a receiver
+// for what it has taken to be written. Who reads it may be stuck.
 const grace = 200 * time.Millisecond
 
 // transfer runs move, which passes the messages, and puts the channel and its
@@ -24,15 +23,7 @@ func (e *endpoint) transfer(ctx context.Context, move, done func() error) error 
 	select {
 	case <-moved:
 	case <-ctx.Done():
-		left := make(chan struct{})
-		go func() {
-			e.abandon(false, moved)
-			close(left)
-		}()
-		select {
-		case <-left:
-		case <-time.After(grace):
-		}
+		e.abandon(false, func() bool { return e.out(moved) })
 		return context.Cause(ctx)
 	}
 	switch {
@@ -41,7 +32,24 @@ func (e *endpoint) transfer(ctx context.Context, move, done func() error) error 
 	case errors.Is(err, errStale):
 		e.release()
 	default:
-		e.abandon(errors.Is(err, errReaderGone), moved) // err says more than what goes wrong now
+		e.abandon(errors.Is(err, errReaderGone), func() bool { return true }) // err says more than what goes wrong now
 	}
 	return err
+}
+
+// out waits until move makes no call on the channel any more, which is detached.
+func (e *endpoint) out(moved <-chan struct{}) bool {
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for begin := time.Now(); time.Since(begin) < grace; {
+		select {
+		case <-moved:
+			return true
+		case <-look.C:
+			if e.reading.Load() {
+				return true
+			}
+		}
+	}
+	return false
 }
