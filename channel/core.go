@@ -59,6 +59,7 @@ type core struct {
 	members   atomic.Uint32 // Membership when HangUp last looked
 	lost      atomic.Uint64 // which peers were lost then: ring.SeatSender, ring.SeatReceiver
 	watch     watcher
+	asked     atomic.Int64 // when lookAround last asked, Unix nanoseconds
 	endErr    atomic.Pointer[error]
 	decodeErr atomic.Pointer[error]
 	sendStop  atomic.Uint32 // SPSC: why the fast path must not go on; stop…

@@ -70,6 +70,12 @@ func (k *core) deskOnce(list *[]*ring.Desk, flag uint64, shared bool) (*ring.Des
 			return nil, ring.OK
 		}
 	}
+	if shared && k.q.Scarce() {
+		// The last quarter of the shared desks goes to whoever needs one for the
+		// moment, so that idle handles cannot keep the others out.
+		d.Once()
+		return d, ring.OK
+	}
 	*list = append(*list, d)
 	if len(*list) == 1 && !k.kind.meeting() {
 		if flag == ring.SeatSender {

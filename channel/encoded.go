@@ -56,7 +56,11 @@ func (c *Chan[T]) sendEncoded(ctx context.Context, op string, v *T, wait bool) e
 	if waits(st) && wait {
 		return k.bytesWait(ctx, op, data)
 	}
-	return opError(op, k.name, failure(st, ErrFull, ErrEmpty))
+	if waits(st) {
+		k.lookAround()
+		st = k.tryBytes(data)
+	}
+	return opError(op, k.name, orStatus(nil, st))
 }
 
 func (k *core) bytesWait(ctx context.Context, op string, data []byte) error {

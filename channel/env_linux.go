@@ -86,7 +86,7 @@ func startTime(pid int) (uint64, bool) {
 }
 
 // sleepOn sleeps until the word is not val any more, or somebody wakes us. With
-// members that cannot be watched it asks for them now and then.
+// members that cannot be watched it asks for them every askEvery.
 func (k *core) sleepOn(ev *uint32, val uint32) {
 	if !k.watch.mustAsk() {
 		_ = futexsem.FutexWait(ev, val, -1)

@@ -243,7 +243,7 @@ func (p *plan[T]) join(obj *shm.Object) (*Chan[T], error) {
 	g, err := ring.Inspect(obj.Bytes())
 	switch {
 	case errors.Is(err, ring.ErrABI):
-		return nil, &MismatchError{Name: p.name, What: "ABI", Want: strconv.Itoa(int(ring.ABI)), Have: err.Error()}
+		return nil, &MismatchError{Name: p.name, What: "ABI", Want: strconv.Itoa(int(ring.ABI)), Have: strconv.Itoa(int(ring.ABIOf(obj.Bytes())))}
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}

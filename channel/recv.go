@@ -310,13 +310,23 @@ func (c *Chan[T]) TryRecv() (v T, err error) {
 	const op = "try receive"
 	var zero T
 	if c.plain() {
-		if st := c.tryPlain(&v); st != ring.OK {
+		st := c.tryPlain(&v)
+		if st == ring.Empty {
+			c.core.lookAround()
+			st = c.tryPlain(&v)
+		}
+		if st != ring.OK {
 			return zero, opError(op, c.core.name, orStatus(nil, st))
 		}
 		return v, nil
 	}
 	p := new(T)
-	switch st := c.tryRecv(p); st {
+	st := c.tryRecv(p)
+	if st == ring.Empty {
+		c.core.lookAround()
+		st = c.tryRecv(p)
+	}
+	switch st {
 	case ring.OK:
 		return *p, nil
 	case statusDecode:
@@ -327,22 +337,28 @@ func (c *Chan[T]) TryRecv() (v T, err error) {
 }
 
 // RecvBatch waits for one message and then takes what is there, up to len(buf), in
-// order. n were taken; n is 0 beside an error. An empty buf: 0, nil at once. Slices
-// of bytes that buf holds already are written into.
+// order. n were taken; n is 0 beside an error, but for an error of the codec: then
+// n messages before the one that cannot be decoded (it is gone) are good. An empty
+// buf: 0, nil at once. Slices of bytes that buf holds already are written into.
 func (c *Chan[T]) RecvBatch(buf []T) (n int, err error) {
 	if len(buf) == 0 {
 		return 0, nil
 	}
-	if err := c.recv(nil, "receive batch", &buf[0]); err != nil {
+	const op = "receive batch"
+	if err := c.recv(nil, op, &buf[0]); err != nil {
 		return 0, err
 	}
 	for n = 1; n < len(buf); n++ {
 		if c.core.kind == kindSPSC {
 			return n + c.recvRun(buf[n:]), nil
 		}
-		if st := c.tryRecv(&buf[n]); st != ring.OK {
-			break
+		switch st := c.tryRecv(&buf[n]); st {
+		case ring.OK:
+			continue
+		case statusDecode:
+			return n, opError(op, c.core.name, c.decodeError())
 		}
+		break
 	}
 	return n, nil
 }

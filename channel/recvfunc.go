@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"time"
 	"unsafe"
 
 	"github.com/shmchan/shmchan/ring"
@@ -111,7 +112,9 @@ func (k *core) release(h *ring.Held, done bool) ring.Status {
 	if done {
 		return k.freeHeld(d, h)
 	}
-	st = d.Return(h)
+	for st = d.Return(h); st == ring.Full; st = d.Return(h) {
+		time.Sleep(time.Millisecond) // over a thousand places are out: wait for one
+	}
 	k.notifyRecv()
 	return st
 }
@@ -211,18 +214,24 @@ func (c *Chan[T]) frontSPSC(h *ring.Held) ring.Status {
 	if k.recvStop.Load() != 0 {
 		return k.stopped(&k.recvStop)
 	}
-	var st ring.Status
-	if k.kind == kindSPSC {
-		h.Data, st = r.Front()
-	} else {
-		var b []byte
-		b, st = r.FrontBytes()
-		h.Data, h.Size = unsafe.Pointer(unsafe.SliceData(b)), len(b)
-	}
+	st := k.look(r, h)
 	if st == ring.Empty && k.hangUp {
 		if up := k.hungUp(ring.SeatReceiver, ring.SeatSender); up != ring.OK {
-			return up
+			if st = k.look(r, h); st == ring.Empty { // nothing sent before they went
+				st = up
+			}
 		}
 	}
+	return st
+}
+
+// look points h at the oldest message of an SPSC channel.
+func (k *core) look(r *ring.Recver, h *ring.Held) (st ring.Status) {
+	if k.kind == kindSPSC {
+		h.Data, st = r.Front()
+		return st
+	}
+	b, st := r.FrontBytes()
+	h.Data, h.Size = unsafe.Pointer(unsafe.SliceData(b)), len(b)
 	return st
 }

@@ -80,6 +80,39 @@ func TestSemCapacityIsExactForEncodedMessagesOfTheLargestSize(t *testing.T) {
 	}
 }
 
+func TestSemCapacityIsExactForEncodedMessagesOfAnySize(t *testing.T) {
+	// However the messages before them lay, as many go in as there are places:
+	// with the default Space none is so large that bytes could be wanting.
+	for _, most := range []int{1, 13, 100, 1001} {
+		for _, mode := range semModes {
+			t.Run(fmt.Sprintf("%s/MaxMessage=%d", mode.name, most), func(t *testing.T) {
+				for _, capacity := range []int{1, 2, 3, 7, 20} {
+					c := semNew[[]byte](t, capacity, mode.opt, channel.MaxMessage(most))
+					r := semRand(uint64(capacity))
+					var there [][]byte
+					for lap := range 50 {
+						for len(there) < capacity {
+							size := most
+							if r.IntN(3) == 0 {
+								size = r.IntN(most + 1)
+							}
+							v := semPattern[lap : lap+size]
+							require.NoError(t, c.TrySend(v), "capacity %d, lap %d, %d bytes, %d messages there", capacity, lap, size, len(there))
+							there = append(there, v)
+						}
+						require.ErrorIs(t, c.TrySend(nil), channel.ErrFull)
+						for range 1 + r.IntN(capacity) {
+							semWant(t, c, there[0])
+							there = there[1:]
+						}
+					}
+					require.NoError(t, c.Detach())
+				}
+			})
+		}
+	}
+}
+
 func TestSemASentMessageIsSeenAtOnceByEveryHandle(t *testing.T) {
 	for _, mode := range semModes {
 		for _, way := range semTwoHandles {

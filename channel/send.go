@@ -246,7 +246,12 @@ func (c *Chan[T]) TrySend(v T) error {
 	if !c.plain() {
 		return c.sendOther(nil, op, &v, false)
 	}
-	return opError(op, c.core.name, orStatus(nil, c.trySend(&v)))
+	st := c.trySend(&v)
+	if waits(st) {
+		c.core.lookAround()
+		st = c.trySend(&v)
+	}
+	return opError(op, c.core.name, orStatus(nil, st))
 }
 
 // SendBatch sends all of vs, in order, waiting whenever the channel is full. n says

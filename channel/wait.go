@@ -139,6 +139,7 @@ func (k *core) block(ctx context.Context, send bool, attempt func() ring.Status)
 		}
 		if k.cfg.spin.kind == spinBusy {
 			pause(spinRounds)
+			k.lookAround()
 			continue
 		}
 		s.sleeps.Add(1)
@@ -217,6 +218,18 @@ func (k *core) peersLost(flag uint64) bool {
 	return k.lost.Load()&flag != 0
 }
 
+// lookAround is called by those who found nothing and do not sleep: a message or a
+// place may be with a dead member. It asks the kernel at most once a millisecond.
+func (k *core) lookAround() {
+	now := time.Now().UnixNano()
+	last := k.asked.Load()
+	if now-last < int64(time.Millisecond) || !k.asked.CompareAndSwap(last, now) || !k.enter() {
+		return
+	}
+	defer k.leave()
+	k.sweep()
+}
+
 // Spinning. It wins when the other side is at work on another core right now;
 // whether it does is learnt from the last times. It is bounded by time too: on a
 // machine with more to run than cores, one sched_yield can last a time slice, and
@@ -286,6 +299,9 @@ func (k *core) spinOn(ctx context.Context, s *side, attempt func() ring.Status) 
 		}
 		if st, err := k.interrupted(ctx); st != ring.OK || err != nil {
 			break
+		}
+		if i > 1000 {
+			k.lookAround()
 		}
 	}
 	s.spin.missed()

@@ -40,6 +40,7 @@ type Desk struct {
 	q    *Queue
 	lock uint32
 	idx  int // shared desk, or -1
+	once bool
 	priv uint64
 
 	tail, head cursor
@@ -100,8 +101,16 @@ func (d *Desk) astray(c *cursor, hint uintptr) Status {
 // TryLock takes the desk, unless another goroutine has it.
 func (d *Desk) TryLock() bool { return atomic.CompareAndSwapUint32(&d.lock, 0, 1) }
 
-// Unlock gives it back.
-func (d *Desk) Unlock() { storeRelease32(&d.lock, 0) }
+// Unlock gives it back, and the shared entry too if it was taken for once only.
+func (d *Desk) Unlock() {
+	if d.once {
+		d.Shut()
+	}
+	storeRelease32(&d.lock, 0)
+}
+
+// Once makes the next Unlock give the shared entry back.
+func (d *Desk) Once() { d.once = true }
 
 // Opened says whether the desk has a shared entry.
 func (d *Desk) Opened() bool { return d.idx >= 0 }

@@ -12,8 +12,8 @@ import (
 // a place out of the free slot that senders will reach last, which becomes BARE
 // too. A sender that meets a BARE slot at the tail moves a free place there.
 
-// Record states, in the low byte of a record's word; then 8 bits unused and the
-// desk-style owner (seat+1, incarnation) from bit 8.
+// Record states, in the low byte of a record's word; from bit 8 on its owner,
+// as in a desk: seat+1, then 40 bits of the incarnation.
 const (
 	recFree     = 0
 	recLoan     = 1 // a loan of owner

@@ -66,7 +66,8 @@ const (
 	MaxDescription = 1024
 )
 
-// Shared header words, 128 bytes apart (adjacent-line prefetch pairs lines).
+// Shared header words. What is written often has 128 bytes of its own (adjacent-line
+// prefetch pairs lines); the control words, read far more than written, share some.
 const (
 	line = 128
 

@@ -192,6 +192,11 @@ func Inspect(mem []byte) (*Geometry, error) {
 	return g, nil
 }
 
+// ABIOf is the ABI number in the header of mem, which Inspect has looked at.
+func ABIOf(mem []byte) uint32 {
+	return atomic.LoadUint32(u32(unsafe.Pointer(unsafe.SliceData(mem)), hdrABI))
+}
+
 // Attach makes a view of the channel in mem, whose geometry Inspect returned.
 // It is not a member yet: see Join. race may be nil.
 func Attach(mem []byte, g *Geometry, env Env, race *RaceSync) (*Queue, error) {

@@ -16,7 +16,7 @@ import "math/bits"
 // which is what makes a CAS on it safe: a process that slept through a whole
 // wrap and wakes in the very same lap is the one case not covered
 // (with 27 bits and a million messages a second on a full-size ring that takes
-// years; with small rings the lap is wider: 48 bits for a capacity of 1).
+// years; with small rings the lap is wider: 44 bits for a capacity of 1).
 type wordCodec struct {
 	blockMask    uint64
 	ownShift     uint
