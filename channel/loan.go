@@ -233,6 +233,11 @@ func (k *core) reserveMeet(op string, l *loan) (unsafe.Pointer, error) {
 	if k.q.IsClosed() {
 		return nil, opError(op, k.name, ErrClosed)
 	}
+	if k.hangUp {
+		if st := k.hungUp(ring.SeatSender, ring.SeatReceiver); st != ring.OK {
+			return nil, opError(op, k.name, orStatus(nil, st))
+		}
+	}
 	if k.q.SPSC() && !k.oneLoan.CompareAndSwap(false, true) {
 		return nil, opError(op, k.name, ErrBusy)
 	}

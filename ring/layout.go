@@ -246,18 +246,20 @@ func blockStride(elem uint64) uint64 {
 
 // packed sizes the units: 8 bytes in an SPSC ring, whose extents need no words of
 // their own; else 64, or more where there would be over 4 Mi of them (the width of
-// a unit word's length field). A message takes whole units, so what rounding
-// takes of the largest is added: as many of these fit as Space has bytes for.
+// a unit word's length field). A message takes whole units, and lies in one piece,
+// so that up to its own length, less a unit, stays unused at the end of a lap.
+// Both are added for the largest: as many of these fit as Space has bytes for,
+// never one more, wherever in the lap they begin.
 func (g *Geometry) packed() {
 	g.unit = 64
 	if g.SPSC() && !g.Meeting() {
 		g.unit = 8
 	}
 	for ; ; g.unit *= 2 {
-		lost := (g.MaxMessage+g.unit-1)/g.unit*g.unit - g.MaxMessage
+		largest := (g.MaxMessage + g.unit - 1) / g.unit // in units
 		need := max(g.Space, g.MaxMessage)
-		need += need / g.MaxMessage * lost
-		g.units = (need + g.unit - 1) / g.unit
+		need += need / g.MaxMessage * (largest*g.unit - g.MaxMessage)
+		g.units = (need+g.unit-1)/g.unit + largest - 1
 		if g.units <= maxUnits || g.unit == 8 {
 			return
 		}

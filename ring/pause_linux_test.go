@@ -99,7 +99,7 @@ func TestAStoppedProcessHoldsUpNobody(t *testing.T) {
 			clear(h.w.dead)
 			at := 1 + r.IntN(total)
 			if from := seen[r.IntN(len(seen))].at; r.IntN(3) == 0 && from > 0 {
-				at = max(1, from-r.IntN(30))
+				at = max(1, from+6-r.IntN(12))
 			}
 			s.tell(h.n, actorAgain, st)
 			for range at {
@@ -138,8 +138,12 @@ func (h *history) stopped(r *rand.Rand, st step, at int) {
 	next := h.next + 1000
 	lively := r.IntN(2) == 0 // mostly sends and receives: blocks change hands
 	dying := h.n%2 == 0 || r.IntN(2) == 0
+	dead := 1 // when the child is, too
 	for n := range r.IntN(14) {
 		who := r.IntN(len(as))
+		if lively && len(as) == 3 && r.IntN(2) == 0 {
+			who = 2
+		}
 		a := as[who]
 		next++
 		do := choose(r.Uint64()>>8, len(a.holds), len(a.loans), next)
@@ -152,9 +156,12 @@ func (h *history) stopped(r *rand.Rand, st step, at int) {
 			if v.st = w.killIn(a, next, after); after {
 				others = append(others, v)
 			}
-			others = append(others, deed{3, step{actDie, 0}, OK, 0})
-			as[0].q.Sweep()
-			as = as[:2]
+			as, dead = as[:2], 2
+			if r.IntN(2) == 0 {
+				as[0].q.Sweep()
+				others = append(others, deed{3, step{actDie, 0}, OK, 0})
+				dead = 1
+			}
 			continue
 		}
 		if do.act == actRejoin && who == 2 {
@@ -182,8 +189,11 @@ func (h *history) stopped(r *rand.Rand, st step, at int) {
 	child.did(st, status, v)
 	h.w.dead[childSeat] = 1
 	after.died(2)
-	if n := as[0].q.Sweep(); n != 1 {
-		rep.Errorf("%d swept", n)
+	if dead == 2 {
+		after.died(3)
+	}
+	if n := as[0].q.Sweep(); n != dead {
+		rep.Errorf("%d were swept, not %d", n, dead)
 	}
 	loose := uint64(0)
 	if st.act == actSend || st.act == actCommit || st.act == actHold || st.act == actReturn {
