@@ -186,6 +186,20 @@ var linRendezvous = porcupine.Model{
 
 // linearizable checks one round's history.
 func linearizable(capacity int, history []linRecord) bool {
+	return explained(capacity, history, false)
+}
+
+// verdict helps to read a history that is not linearizable. In two steps means
+// that a Send holds its place before the message is there, or a Recv still after
+// it has gone, so that others see the one without the other.
+func verdict(capacity int, history []linRecord) string {
+	if capacity > 0 && explained(capacity, history, true) {
+		return "it would be, if Send and Recv happened in two steps"
+	}
+	return "not in two steps either"
+}
+
+func explained(capacity int, history []linRecord, twoSteps bool) bool {
 	model := linBounded(capacity)
 	if capacity == 0 {
 		model = linRendezvous
@@ -202,6 +216,11 @@ func linearizable(capacity int, history []linRecord) bool {
 			add(r)
 			r.Op = linAck
 			add(r)
+		case twoSteps && r.Err == "ok" && (r.Op == linSend || r.Op == linRecv):
+			halves := map[linOp][2]linOp{linSend: {linReserve, linCommit}, linRecv: {linTake, linFree}}[r.Op]
+			for _, r.Op = range halves {
+				add(r)
+			}
 		default:
 			add(r)
 		}

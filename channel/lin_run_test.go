@@ -41,7 +41,7 @@ func checkRounds(t testing.TB, p linPlan, seed uint64, rounds [][]linRecord) {
 	t.Helper()
 	for r, history := range rounds {
 		if !linearizable(p.Cap, history) {
-			t.Errorf("seed %d, round %d of %d: not linearizable, %+v", seed, r, p.Rounds, p)
+			t.Errorf("seed %d, round %d of %d: not linearizable (%s), %+v", seed, r, p.Rounds, verdict(p.Cap, history), p)
 			logHistory(t, history)
 			t.FailNow()
 		}
@@ -97,12 +97,12 @@ func (p linPlan) goroutines(t *testing.T, sessions int) {
 		}
 		var rounds [][]linRecord
 		within(t, fmt.Sprintf("session with seed %d", seed), func() { rounds = p.play(seed, chans) })
-		checkRounds(t, p, seed, rounds)
 		for _, h := range handles {
 			if err := h.Detach(); err != nil {
 				t.Errorf("Detach: %v", err)
 			}
 		}
+		checkRounds(t, p, seed, rounds)
 	}
 }
 
@@ -159,8 +159,12 @@ func (p linPlan) processes(t *testing.T, sessions int) {
 	for i := range p.Actors {
 		procs = append(procs, spawn(t, roleLin, linChildArgs{p, i, name, y.dir}))
 	}
+	t.Cleanup(func() {
+		for s := range sessions {
+			forget(fmt.Sprintf("%s.%d", name, s))
+		}
+	})
 	for s := range sessions {
-		t.Cleanup(func() { forget(fmt.Sprintf("%s.%d", name, s)) })
 		results := make([][][]linRecord, p.Actors)
 		for i, proc := range procs {
 			proc.expect("rounds", &results[i])

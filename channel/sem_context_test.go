@@ -117,13 +117,15 @@ func TestSemCancelFreesABlockedRecv(t *testing.T) {
 func TestSemCancelFreesASendThatWaitsForBytes(t *testing.T) {
 	semEachMode(t, func(t *testing.T, mode channel.Option) {
 		c := semNew[[]byte](t, 100, mode, channel.MaxMessage(100), channel.Space(100))
-		semFill(t, c, semPattern[:100])
+		held := semFillBytes(t, c, 100)
 		ctx, cancel := context.WithCancel(context.Background())
-		sender := semStart(func() error { return c.SendContext(ctx, semPattern[:60]) })
+		sender := semStart(func() error { return c.SendContext(ctx, semPattern[500:600]) })
 		sender.blocks(t, "SendContext while the bytes are full")
 		cancel()
 		require.ErrorIs(t, sender.wait(), context.Canceled)
-		semWant(t, c, semPattern[:100])
+		for i := range held {
+			semWant(t, c, semPattern[i:i+100])
+		}
 		semDrained(t, c)
 		semFill(t, c, semPattern[:100])
 	})
@@ -217,14 +219,14 @@ func TestSemASendWhoseReceiverIsInFIsDecidedByF(t *testing.T) {
 				tx, rx := semConnect[uint64](t, "New+FromFile", 0, mode.opt)
 				ctx, cancel := context.WithCancel(context.Background())
 				sender := semStart(func() error { return tx.SendContext(ctx, 5) })
-				inside, leave := make(chan struct{}), make(chan struct{})
+				inside, leave := make(chan struct{}), semNewGate(t)
 				receiver := semStart(func() error {
-					return rx.RecvFunc(func(*uint64) error { close(inside); <-leave; return outcome })
+					return rx.RecvFunc(func(*uint64) error { close(inside); leave.pass(); return outcome })
 				})
 				<-inside
 				cancel()
 				time.Sleep(semGrace)
-				close(leave)
+				leave.open()
 				require.Equal(t, outcome, receiver.wait())
 				err := sender.wait()
 				if outcome == nil {

@@ -265,11 +265,11 @@ func TestSemDetachWhileFRuns(t *testing.T) {
 			other := semOther(t, c)
 			want := semHuges.gen(5)
 			require.NoError(t, c.Send(want))
-			inside, leave := make(chan struct{}), make(chan struct{})
+			inside, leave := make(chan struct{}), semNewGate(t)
 			receiver := semStart(func() error {
 				return c.RecvFunc(func(v *semHuge) error {
 					close(inside)
-					<-leave
+					leave.pass()
 					for range 100 {
 						if *v != want {
 							return errors.New("the message changed in hand")
@@ -285,7 +285,7 @@ func TestSemDetachWhileFRuns(t *testing.T) {
 			case <-detach.done:
 			case <-time.After(semGrace):
 			}
-			close(leave)
+			leave.open()
 			if err := receiver.wait(); err != nil {
 				require.ErrorIs(t, err, channel.ErrDetached)
 			}

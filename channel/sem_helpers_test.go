@@ -252,6 +252,22 @@ type semGot[T any] struct {
 	err error
 }
 
+// semGate keeps an f of RecvFunc inside until it is opened, at the latest when
+// the test has ended.
+type semGate struct {
+	once sync.Once
+	ch   chan struct{}
+}
+
+func semNewGate(t testing.TB) *semGate {
+	g := &semGate{ch: make(chan struct{})}
+	t.Cleanup(g.open)
+	return g
+}
+
+func (g *semGate) open() { g.once.Do(func() { close(g.ch) }) }
+func (g *semGate) pass() { <-g.ch }
+
 func semSend[T any](c *channel.Chan[T], v T) *semTask[error] {
 	return semStart(func() error { return c.Send(v) })
 }

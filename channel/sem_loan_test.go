@@ -210,7 +210,7 @@ func TestSemAHeldPlaceHoldsUpNobodyElse(t *testing.T) {
 					free := capacity
 					var loan channel.Loan[uint64]
 					var receiver *semTask[error]
-					leave := make(chan struct{})
+					leave := semNewGate(t)
 					if hold.receive {
 						free--
 						require.NoError(t, tx.Send(7))
@@ -218,7 +218,7 @@ func TestSemAHeldPlaceHoldsUpNobodyElse(t *testing.T) {
 						receiver = semStart(func() error {
 							return rx.RecvFunc(func(v *uint64) error {
 								close(inside)
-								<-leave
+								leave.pass()
 								if *v != 7 {
 									return fmt.Errorf("what I held became %d", *v)
 								}
@@ -244,7 +244,7 @@ func TestSemAHeldPlaceHoldsUpNobodyElse(t *testing.T) {
 						semWant(t, rx, uint64(8))
 					}
 					if receiver != nil {
-						close(leave)
+						leave.open()
 						require.NoError(t, receiver.wait())
 					}
 					// all places are back

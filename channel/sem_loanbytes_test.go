@@ -77,11 +77,11 @@ func TestSemBytesBehindAMessageInHandComeBack(t *testing.T) {
 		tx, rx := semConnect[[]byte](t, "New+FromFile", 100, mode, channel.MaxMessage(size), channel.Space(space))
 		for range 5 {
 			require.NoError(t, tx.Send(semPattern[:size]))
-			inside, leave := make(chan struct{}), make(chan struct{})
+			inside, leave := make(chan struct{}), semNewGate(t)
 			receiver := semStart(func() error {
 				return rx.RecvFunc(func(v *[]byte) error {
 					close(inside)
-					<-leave
+					leave.pass()
 					if !bytes.Equal(*v, semPattern[:size]) {
 						return errors.New("the message changed in hand")
 					}
@@ -93,15 +93,15 @@ func TestSemBytesBehindAMessageInHandComeBack(t *testing.T) {
 			for ; tx.TrySend(semPattern[n:n+size]) == nil; n++ {
 			}
 			require.GreaterOrEqual(t, n, space/size-1)
-			sender := semSend(tx, []byte("waited"))
+			sender := semSend(tx, semPattern[1000:1000+size])
 			sender.blocks(t, "Send while the bytes are full")
-			close(leave)
+			leave.open()
 			require.NoError(t, receiver.wait())
 			require.NoError(t, sender.wait())
 			for i := range n {
 				semWant(t, rx, semPattern[i:i+size])
 			}
-			semWant(t, rx, []byte("waited"))
+			semWant(t, rx, semPattern[1000:1000+size])
 			semDrained(t, rx)
 		}
 	})
@@ -110,9 +110,9 @@ func TestSemBytesBehindAMessageInHandComeBack(t *testing.T) {
 func TestSemReserveWaitsForBytes(t *testing.T) {
 	semEachMode(t, func(t *testing.T, mode channel.Option) {
 		c := semNew[[]byte](t, 100, mode, channel.MaxMessage(100), channel.Space(100))
-		semFill(t, c, semPattern[:100])
+		held := semFillBytes(t, c, 100)
 		reserver := semStart(func() error {
-			l, err := c.Reserve(50)
+			l, err := c.Reserve() // 100 bytes
 			if err != nil {
 				return err
 			}
@@ -120,11 +120,30 @@ func TestSemReserveWaitsForBytes(t *testing.T) {
 			return l.Commit()
 		})
 		reserver.blocks(t, "Reserve while the bytes are full")
-		semWant(t, c, semPattern[:100])
+		for range held {
+			_, ok := c.Recv()
+			require.True(t, ok)
+		}
 		require.NoError(t, reserver.wait())
 		semWant(t, c, []byte("lent"))
 		semDrained(t, c)
 	})
+}
+
+// semFillBytes sends messages of size bytes until there is no more room for one,
+// and says how many they were. There are places left.
+func semFillBytes(t *testing.T, c *channel.Chan[[]byte], size int) int {
+	t.Helper()
+	n := 0
+	for ; n < c.Cap(); n++ {
+		if err := c.TrySend(semPattern[n : n+size]); err != nil {
+			require.ErrorIs(t, err, channel.ErrFull)
+			require.Positive(t, n)
+			return n
+		}
+	}
+	t.Fatalf("%d messages of %d bytes, and no end of Space", n, size)
+	return n
 }
 
 func TestSemWhatALoanWasCutByIsFreeAgain(t *testing.T) {

@@ -126,11 +126,11 @@ func TestSemRecvFuncKeepsThePlaceUntilFReturns(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%v", mode.name, outcome), func(t *testing.T) {
 				tx, rx := semConnect[uint64](t, "New+FromFile", 1, mode.opt)
 				require.NoError(t, tx.Send(1))
-				inside, leave := make(chan struct{}), make(chan struct{})
+				inside, leave := make(chan struct{}), semNewGate(t)
 				receiver := semStart(func() error {
 					return rx.RecvFunc(func(*uint64) error {
 						close(inside)
-						<-leave
+						leave.pass()
 						return outcome
 					})
 				})
@@ -138,7 +138,7 @@ func TestSemRecvFuncKeepsThePlaceUntilFReturns(t *testing.T) {
 				require.ErrorIs(t, tx.TrySend(2), channel.ErrFull)
 				sender := semSend(tx, 2)
 				sender.blocks(t, "Send while f has the only place")
-				close(leave)
+				leave.open()
 				require.Equal(t, outcome, receiver.wait())
 				if outcome != nil {
 					sender.blocks(t, "Send after f refused")
@@ -157,16 +157,16 @@ func TestSemRecvFuncKeepsThePlaceUntilFReturns(t *testing.T) {
 func TestSemARefusedMessageWakesWhoWaits(t *testing.T) {
 	c := semNew[uint64](t, 3)
 	require.NoError(t, c.Send(1))
-	inside, leave := make(chan struct{}), make(chan struct{})
+	inside, leave := make(chan struct{}), semNewGate(t)
 	refuser := semStart(func() error {
-		return c.RecvFunc(func(*uint64) error { close(inside); <-leave; return errSemRefused })
+		return c.RecvFunc(func(*uint64) error { close(inside); leave.pass(); return errSemRefused })
 	})
 	<-inside
 	_, err := c.TryRecv()
 	require.ErrorIs(t, err, channel.ErrEmpty, "the only message is in hand")
 	receiver := semRecv(c)
 	receiver.blocks(t, "Recv while the only message is in hand")
-	close(leave)
+	leave.open()
 	require.Equal(t, errSemRefused, refuser.wait())
 	require.Equal(t, semGot[uint64]{1, nil}, receiver.wait())
 	semDrained(t, c)

@@ -76,16 +76,17 @@ func TestSemRendezvousSendWaitsForRecvFuncToAccept(t *testing.T) {
 	semEachMeeting(t, semModes, func(t *testing.T, tx, rx *channel.Chan[uint64]) {
 		refusal := errors.New("no")
 		sender := semSend(tx, 7)
-		inside, leave := make(chan struct{}), make(chan error)
+		inside, leave := make(chan struct{}), semNewGate(t)
 		receiver := semStart(func() error {
 			return rx.RecvFunc(func(v *uint64) error {
 				close(inside)
-				return <-leave
+				leave.pass()
+				return refusal
 			})
 		})
 		<-inside
 		sender.blocks(t, "Send while f has its value")
-		leave <- refusal
+		leave.open()
 		require.ErrorIs(t, receiver.wait(), refusal)
 		sender.blocks(t, "Send after f refused its value")
 		v, ok := rx.Recv()

@@ -45,6 +45,7 @@ type Desk struct {
 
 	tail, head cursor
 	seen       uint64 // the word that Peek saw
+	seenUnit   uint64 // the extent's word that PeekBytes saw
 	sent, got  uint32
 	steps      uint32
 

@@ -280,8 +280,8 @@ func (d *Desk) Free(h *Held) Status {
 func (d *Desk) freeInPlace(h *Held) (st Status, done bool) {
 	q := d.q
 	blk := q.block(h.w)
-	if q.unitW != nil {
-		d.freeing(h.c, blk)
+	if q.unitW != nil && blk < uint64(len(q.unitW)) {
+		d.freeing(h.c, blk, atomic.LoadUint64(&q.unitW[blk]))
 	}
 	for w := h.w; ; w = h.w | flagC {
 		n := withState(w, stateEmpty)&^(ownMask<<q.ownShift) + 1<<q.lapShift

@@ -89,6 +89,7 @@ const (
 	offClosedAt   = 2048 + 8*line   // u64 SPSC: 1 + number of messages that count
 	offSenderSeat = 2048 + 9*line   // u64 SPSC: who sends
 	offRecvSeat   = offSenderSeat + 8
+	offPad        = 2048 + 10*line // u64 packed: lap<<32 | unit from which the rest of the lap is skipped
 	headerSize    = 4096
 )
 
@@ -150,7 +151,7 @@ var (
 	_ [seatSize]byte   = [unsafe.Sizeof(seatEntry{})]byte{}
 	_ [deskSize]byte   = [unsafe.Sizeof(deskEntry{})]byte{}
 	_ [recordSize]byte = [unsafe.Sizeof(recordEntry{})]byte{}
-	_ [headerSize - offRecvSeat - 8]byte
+	_ [headerSize - offPad - 8]byte
 	_ [16]byte = [unsafe.Offsetof(seatEntry{}.start)]byte{}
 	_ [32]byte = [unsafe.Offsetof(deskEntry{}.freePos)]byte{}
 	_ [48]byte = [unsafe.Offsetof(deskEntry{}.freeWord)]byte{}
@@ -183,7 +184,7 @@ type Geometry struct {
 	seats, desks, records          uint64
 	slots, slotSize                uint64
 	blocks, stride                 uint64
-	units, unit                    uint64
+	units, unit, content           uint64
 	offSeats, offDesks, offRecords uint64
 	offSlots, offOwners            uint64
 	offUnits, offSizes             uint64
@@ -224,7 +225,9 @@ func Layout(p Params) (*Geometry, error) {
 		}
 	}
 	if p.Packed() {
-		g.packed()
+		if err := g.packed(); err != nil {
+			return nil, err
+		}
 	} else {
 		g.stride = blockStride(p.Elem)
 		if g.desks > 0 {
@@ -247,21 +250,27 @@ func blockStride(elem uint64) uint64 {
 // packed sizes the units: 8 bytes in an SPSC ring, whose extents need no words of
 // their own; else 64, or more where there would be over 4 Mi of them (the width of
 // a unit word's length field). A message takes whole units, and lies in one piece,
-// so that up to its own length, less a unit, stays unused at the end of a lap.
-// Both are added for the largest: as many of these fit as Space has bytes for,
-// never one more, wherever in the lap they begin.
-func (g *Geometry) packed() {
+// so that up to its own length, less a unit, stays unused at the end of a lap. Both
+// are added for the largest: as many of these fit as Space has bytes for, never one
+// more, wherever in the lap they begin. content is what messages may take up.
+func (g *Geometry) packed() error {
 	g.unit = 64
+	most := g.slots // messages at once
 	if g.SPSC() && !g.Meeting() {
 		g.unit = 8
 	}
 	for ; ; g.unit *= 2 {
 		largest := (g.MaxMessage + g.unit - 1) / g.unit // in units
 		need := max(g.Space, g.MaxMessage)
-		need += need / g.MaxMessage * (largest*g.unit - g.MaxMessage)
-		g.units = (need+g.unit-1)/g.unit + largest - 1
-		if g.units <= maxUnits || g.unit == 8 {
-			return
+		need += min(need/g.MaxMessage, most) * (largest*g.unit - g.MaxMessage)
+		g.content = (need + g.unit - 1) / g.unit
+		g.units = g.content + largest - 1
+		switch {
+		case g.units <= maxUnits || g.unit == 8:
+			return nil
+		case largest == 1:
+			return fmt.Errorf("%w: space of %d bytes for messages up to %d is over %d of them",
+				ErrGeometry, g.Space, g.MaxMessage, maxUnits)
 		}
 	}
 }

@@ -254,8 +254,9 @@ func (q *Queue) circulates(desk int, block uint64) bool {
 	return atomic.LoadUint32(&q.owners[block]) != uint32(desk)+1
 }
 
-// sweepFreeing frees the extent of a message that the dead had taken: its slot
-// is no longer held, and no record remembers the hold.
+// sweepFreeing frees the extent of a message that the dead had taken, or wanted to
+// take: its slot has left that lap, and no record remembers the message. Should
+// somebody else have taken it, that one has read it and frees the same extent.
 func (q *Queue) sweepFreeing(desk int) {
 	e := &q.deskT[desk]
 	tag := atomic.LoadUint64(&e.freePos)
@@ -265,7 +266,7 @@ func (q *Queue) sweepFreeing(desk int) {
 	c := q.at(tag - 1)
 	u := atomic.LoadUint64(&e.freeUnit)
 	w := atomic.LoadUint64(&q.slots[c.idx])
-	taken := !(w&stateMask == stateHeld && q.ahead(w, c.lap) == 0)
+	taken := q.ahead(w, c.lap) > 0
 	for j := range q.recT {
 		r := &q.recT[j]
 		if recState(atomic.LoadUint64(&r.word)) != recFree && atomic.LoadUint64(&r.block) == u &&

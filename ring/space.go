@@ -22,6 +22,10 @@ import (
 //	    lock, what a dead process left), by a CAS from exactly the word that stood
 //	    there, so freeing twice is harmless.
 //
+//	S5  The messages between spaceHead and the end of the chain take up at most
+//	    content units. There are more units than that, because an extent lies in
+//	    one piece: what is skipped at the end of a lap does not count (padIn).
+//
 // An extent that is held long keeps back what lies behind it.
 
 // Alloc takes an extent for size bytes. OK, NoSpace or Corrupt.
@@ -31,7 +35,7 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 	if k == 0 {
 		return q.units, OK // no extent: an empty message takes no bytes
 	}
-	if k > q.units {
+	if k > q.content {
 		return 0, NoSpace
 	}
 	for range q.patience {
@@ -60,13 +64,16 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 		if need > q.units-u {
 			need, state = q.units-u, unitFree // what is left before the end stays unused
 		}
-		if v+need > d.spaceHead+q.units {
+		if !d.fits(v, need, k) {
 			if st := d.pushSpaceHead(v); st != OK {
 				return 0, st
 			}
-			if v+need > d.spaceHead+q.units {
+			if !d.fits(v, need, k) {
 				return 0, NoSpace
 			}
+		}
+		if state == unitFree {
+			storeRelease64(u64(q.base, offPad), lap<<32|u)
 		}
 		if atomic.CompareAndSwapUint64(&q.unitW[u], w, q.unitWord(lap, q.seat, need, state)) {
 			d.virtual = v + need
@@ -76,6 +83,35 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 		}
 	}
 	return 0, Corrupt
+}
+
+// fits says whether need units at v are free (S3) and k of them may be content (S5).
+func (d *Desk) fits(v, need, k uint64) bool {
+	q, h := d.q, d.spaceHead
+	if v+need > h+q.units {
+		return false
+	}
+	used := v - h
+	if used+k > q.content && v/q.units != h/q.units {
+		used -= min(used, q.padIn(h))
+	}
+	return used+k <= q.content
+}
+
+// padIn is how many units are skipped at the end of the lap of position h, if that
+// lies behind h. The header says where whoever skipped last was about to; the
+// unit's word says whether it did.
+func (q *Queue) padIn(h uint64) uint64 {
+	p := atomic.LoadUint64(u64(q.base, offPad))
+	lap, u := h/q.units, p&(1<<32-1)
+	if p>>32 != lap&(1<<32-1) || u >= q.units || u < h%q.units {
+		return 0
+	}
+	w := atomic.LoadUint64(&q.unitW[u])
+	if q.unitAhead(w, lap) != 0 || unitState(w) != unitFree || q.unitLen(w) != q.units-u {
+		return 0
+	}
+	return q.units - u
 }
 
 // pushSpaceHead moves spaceHead over what is free, up to position end.
@@ -180,26 +216,6 @@ func (q *Queue) Release(u uint64) {
 	if u < uint64(len(q.unitW)) {
 		q.freeExtent(u, atomic.LoadUint64(&q.unitW[u]))
 	}
-}
-
-// freeing writes down, before the slot is freed, which extent goes with it: if
-// this process dies in between, a sweep frees the extent.
-func (d *Desk) freeing(c cursor, u uint64) {
-	q := d.q
-	e := &q.deskT[d.idx]
-	storeRelease64(&e.freePos, 0)
-	storeRelease64(&e.freeUnit, u)
-	if u < uint64(len(q.unitW)) {
-		storeRelease64(&e.freeWord, atomic.LoadUint64(&q.unitW[u]))
-	}
-	storeRelease64(&e.freePos, q.pos(c)+1)
-}
-
-// freed frees the extent that freeing wrote down.
-func (d *Desk) freed() {
-	e := &d.q.deskT[d.idx]
-	d.q.freeExtent(atomic.LoadUint64(&e.freeUnit), atomic.LoadUint64(&e.freeWord))
-	storeRelease64(&e.freePos, 0)
 }
 
 // Written says that the first size bytes of the extent are the message.

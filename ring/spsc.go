@@ -54,6 +54,7 @@ type Recver struct {
 type spsc struct {
 	bytesTail, bytesHead uint64
 	start                uint64 // of the message being written
+	padAt, padLen        uint64 // what was skipped last at the end of a lap
 }
 
 // ClaimSender takes the sender's seat. OK, Busy (its holder may be dead: Sweep and
@@ -158,7 +159,16 @@ func (s *Sender) Bytes(size int) ([]byte, Status) {
 			if looked && s.tail+q.Capacity == s.limit {
 				s.bytesHead = start // nothing is in it: the rest of the lap may be skipped
 			}
-			if start+n-s.bytesHead <= q.bytes() {
+			used := start + n - s.bytesHead
+			if used > q.bytes() {
+				used = ^uint64(0)
+			} else if s.padLen > 0 && s.padAt >= s.bytesHead {
+				used -= min(used, s.padLen)
+			}
+			if skip := start - s.bytesTail; skip > 0 && s.bytesHead <= s.bytesTail {
+				used -= min(used, skip)
+			}
+			if used <= q.content*q.unit {
 				s.start = start
 				return unsafe.Slice((*byte)(unsafe.Add(q.base, q.offPayload+start%q.bytes())), size), OK
 			}
@@ -176,6 +186,9 @@ func (s *Sender) Bytes(size int) ([]byte, Status) {
 func (s *Sender) PublishBytes(size int) {
 	storeRelease64(&s.q.desc[2*s.idx], s.start)
 	storeRelease64(&s.q.desc[2*s.idx+1], uint64(size))
+	if skip := s.start - s.bytesTail; skip > 0 {
+		s.padAt, s.padLen = s.bytesTail, skip
+	}
 	s.bytesTail = s.start + padded(uint64(size))
 	s.Publish()
 }

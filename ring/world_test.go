@@ -186,16 +186,30 @@ func trySend(d *Desk, v uint64) Status {
 // tryRecv takes a message the usual way for its kind.
 func tryRecv(d *Desk) (v uint64, st Status) {
 	q := d.q
-	for !q.Packed() {
-		p, st := d.Peek()
-		if st == Busy {
-			break
+	for {
+		took := false
+		if q.Packed() {
+			b, st := d.PeekBytes()
+			if st == Busy {
+				break
+			}
+			if st != OK {
+				return 0, st
+			}
+			v = peekMessage(b)
+			took = d.TakeBytes()
+		} else {
+			p, st := d.Peek()
+			if st == Busy {
+				break
+			}
+			if st != OK {
+				return 0, st
+			}
+			v = load(p)
+			took = d.Take()
 		}
-		if st != OK {
-			return 0, st
-		}
-		v = load(p)
-		if d.Take() {
+		if took {
 			return v, OK
 		}
 	}
@@ -214,6 +228,16 @@ func readHeld(q *Queue, h *Held) uint64 {
 	return readMessage(unsafe.Slice((*byte)(h.Data), h.Size))
 }
 
+// peekMessage is readMessage for bytes that may change.
+func peekMessage(b []byte) uint64 {
+	var c [4096]byte
+	n := min(len(b), len(c))
+	if n > 0 {
+		CopyOut(unsafe.Pointer(&c), unsafe.Pointer(&b[0]), uintptr(n))
+	}
+	return readMessage(c[:n])
+}
+
 // packedSize varies the sizes of packed messages between 8 and MaxMessage.
 func packedSize(q *Queue, v uint64) int {
 	span := q.MaxMessage - 8
@@ -225,6 +249,11 @@ func packedSize(q *Queue, v uint64) int {
 
 // writeMessage fills a message with v and bytes that follow from v.
 func writeMessage(b []byte, v uint64) {
+	to := b
+	if RaceEnabled && len(to) > 0 {
+		b = make([]byte, len(to))
+		defer func() { CopyIn(unsafe.Pointer(&to[0]), unsafe.Pointer(&b[0]), uintptr(len(b))) }()
+	}
 	for i := range 8 {
 		b[i] = byte(v >> (8 * i))
 	}

@@ -124,6 +124,19 @@ func TestAReceiverThatDiesEndsTheSenderQuietly(t *testing.T) {
 	}
 }
 
+func TestAReceiverThatWasKilledBeforeASenderCameStopsNobody(t *testing.T) {
+	name := newName(t)
+	r := start(t, nil, "recv", name)
+	seen(t, name, receiving)
+	r.signal(syscall.SIGKILL)
+	r.ends(137)
+	require.True(t, exists(name))
+	quick(t, "x", "send", name).ends(0)
+	r = quick(t, "", "recv", name)
+	r.ends(0)
+	assert.Equal(t, "x", r.stdout.String())
+}
+
 func TestASenderBlockedOnAFullChannelSeesItsReceiverDie(t *testing.T) {
 	name, out := newName(t), newPipe(t)
 	s := start(t, newStream(1<<40), "send", "--capacity=4", name)

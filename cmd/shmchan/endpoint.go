@@ -43,6 +43,7 @@ const (
 var (
 	errStale    = errors.New("the name leads elsewhere by now")
 	errOccupied = errors.New("the name is taken")
+	errWreck    = errors.New("the receivers were gone before anything was sent")
 )
 
 // endpoint is one side's hold on a channel and its name.
@@ -56,8 +57,8 @@ type endpoint struct {
 }
 
 // join becomes a member of the channel that has the name, or creates it. admit
-// is asked under the name lock whether to stay; errStale makes join start over,
-// errOccupied too if the command line says --wait.
+// (nil: always) is asked under the name lock whether to stay; errStale makes join
+// start over, errOccupied too if the command line says --wait.
 func join(ctx context.Context, o *options, admit func(*endpoint) error) (*endpoint, error) {
 	for {
 		e, err := open(o)
@@ -65,10 +66,13 @@ func join(ctx context.Context, o *options, admit func(*endpoint) error) (*endpoi
 			return nil, err
 		}
 		err = e.locked(func() error {
-			if !e.named() {
+			switch {
+			case !e.named():
 				return errStale
+			case admit != nil:
+				return admit(e)
 			}
-			return admit(e)
+			return nil
 		})
 		if err == nil {
 			return e, nil
@@ -184,6 +188,24 @@ func (e *endpoint) forget() error {
 	})
 }
 
+// clear is for a sender that finds a channel whose receivers are gone. If nobody
+// else is there, they were killed before a sender came: the name goes, and
+// errStale says to start over. Other senders are about to notice for themselves.
+func (e *endpoint) clear() error {
+	defer e.release()
+	return e.locked(func() error {
+		if e.ch.Stats().Members > 1 {
+			return errReaderGone
+		}
+		if e.named() {
+			if err := e.unlink(); err != nil {
+				return err
+			}
+		}
+		return errStale
+	})
+}
+
 // abandon is the end of whoever cannot go on. The last member of a broken stream
 // removes the name. A whole one, closed by its sender, stays for a receiver to
 // come, unless unwanted says that nobody will want it.
@@ -234,5 +256,3 @@ func occupied(name, whose string, waiting uint64) error {
 		`"shmchan recv" takes it, "shmchan rm" drops it, "shmchan send --wait" waits until it is gone`,
 		name, errOccupied, whose, waiting)
 }
-
-func admitReceiver(*endpoint) error { return nil }

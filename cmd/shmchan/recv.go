@@ -42,7 +42,7 @@ error where it differs: the side that starts first creates it.
 func recv(ctx context.Context, o *options, stdout, stderr *os.File) error {
 	m := startMeter(o.progress, "recv "+o.name, int64(o.size), stdout, stderr)
 	defer m.stop()
-	e, err := join(ctx, o, admitReceiver)
+	e, err := join(ctx, o, nil)
 	if err != nil {
 		return err
 	}

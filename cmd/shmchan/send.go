@@ -75,20 +75,23 @@ type markedReader struct {
 	reading *atomic.Bool
 }
 
+// Read reads from the Reader.
 func (r *markedReader) Read(p []byte) (int, error) {
 	r.reading.Store(true)
 	defer r.reading.Store(false)
 	return r.Reader.Read(p)
 }
 
-// sendAll sends everything that r brings. The error is errStale if the channel
-// was closed before the first message.
+// sendAll sends everything that r brings. The error is errStale or errWreck if
+// the channel turns out to be over before the first message.
 func (e *endpoint) sendAll(r io.Reader, m *meter) error {
 	longest, err := e.takeSeat()
-	if errors.Is(err, channel.ErrClosed) {
+	switch {
+	case errors.Is(err, channel.ErrClosed):
 		return errStale
-	}
-	if err != nil {
+	case errors.Is(err, channel.ErrPeerLost):
+		return errWreck
+	case err != nil:
 		return sendError(err)
 	}
 	if e.opts.framing() == rawFraming {
@@ -109,7 +112,6 @@ func (e *endpoint) takeSeat() (longest int, err error) {
 	return longest, loan.Abort()
 }
 
-// sendRaw reads straight into the channel's memory.
 // sendRaw makes a message of each read. It does not read into the channel's memory:
 // a place would have to be free before the end of the input can be seen, so a
 // sender that fits exactly would not end, and the copy costs too little to notice

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/shmchan/shmchan/channel"
 )
 
 // grace is how long an interrupted process waits for what it was about: a receiver
@@ -29,8 +31,10 @@ func (e *endpoint) transfer(ctx context.Context, move, done func() error) error 
 	switch {
 	case err == nil, errors.Is(err, errSenderLost):
 		return errors.Join(err, done())
-	case errors.Is(err, errStale):
-		e.release()
+	case errors.Is(err, errStale), errors.Is(err, channel.ErrBusy):
+		e.release() // it is the others' affair
+	case errors.Is(err, errWreck):
+		return e.clear()
 	default:
 		e.abandon(errors.Is(err, errReaderGone), func() bool { return true }) // err says more than what goes wrong now
 	}
