@@ -93,6 +93,7 @@ const (
 	statusPeerLost
 	statusTooLarge
 	statusDecode // taken, but the codec failed: decodeError
+	statusLook   // members came or went: hungUp
 	statusAgain  // nothing happened: try again at once
 )
 

@@ -69,19 +69,22 @@ func (k *core) bytesWait(ctx context.Context, op string, data []byte) error {
 
 // tryBytes tries once to send an encoded message.
 func (k *core) tryBytes(data []byte) ring.Status {
-	if k.hangUp {
-		if st := k.hungUp(ring.SeatSender, ring.SeatReceiver); st != ring.OK {
+	for {
+		var st ring.Status
+		if k.kind == kindPacked {
+			st = k.putPacked(data)
+		} else {
+			st = k.putSPSCPacked(data)
+		}
+		if st == statusLook {
+			if st = k.hungUp(ring.SeatSender, ring.SeatReceiver); st == ring.OK {
+				st = statusAgain
+			}
+		}
+		if st != statusAgain {
 			return st
 		}
 	}
-	if k.kind == kindPacked {
-		return k.putPacked(data)
-	}
-	st := k.putSPSCPacked(data)
-	for st == statusAgain {
-		st = k.putSPSCPacked(data)
-	}
-	return st
 }
 
 func (k *core) putPacked(data []byte) ring.Status {
@@ -90,6 +93,11 @@ func (k *core) putPacked(data []byte) ring.Status {
 		return st
 	}
 	defer d.Unlock()
+	if k.hangUp {
+		if st = k.hung(ring.SeatReceiver); st != ring.OK {
+			return st
+		}
+	}
 	if st = d.Room(); st != ring.OK {
 		return st
 	}
@@ -124,6 +132,11 @@ func (k *core) putSPSCPacked(data []byte) ring.Status {
 	ring.StoreRelease32(&k.inSend, 1)
 	if k.sendStop.Load() != 0 {
 		return k.outSend(k.stopped(&k.sendStop))
+	}
+	if k.hangUp {
+		if st := k.hung(ring.SeatReceiver); st != ring.OK {
+			return k.outSend(st)
+		}
 	}
 	b, st := s.Bytes(len(data))
 	if st != ring.OK {

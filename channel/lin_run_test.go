@@ -181,7 +181,7 @@ func TestLinearizableProcesses(t *testing.T) {
 		for _, p := range linPlans(inPlace) {
 			t.Run(p.name(), func(t *testing.T) {
 				p.Seed = linSeed(t)
-				p.processes(t, times(30, 1000))
+				p.processes(t, times(20, 1000))
 			})
 		}
 	}

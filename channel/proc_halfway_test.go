@@ -79,7 +79,7 @@ func TestKilledCreatorLeavesNothingHalf(t *testing.T) {
 	for _, dir := range []string{inShm, t.TempDir()} {
 		a := chanArgs{Name: "made", Cap: 3, Dir: dir}
 		r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-		for range times(30, 1000) {
+		for range times(20, 1000) {
 			p := spawn(t, roleMaker, a)
 			p.expect("ready")
 			spinFor(2*time.Millisecond, r)
@@ -123,7 +123,7 @@ func TestKilledWhileJoiningAndLeaving(t *testing.T) {
 		a := chanArgs{Name: uniqueName(t), Cap: capacity, SPSC: spsc}
 		ch := mustJoin[line64](t, a)
 		r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-		for range times(30, 500) {
+		for range times(20, 500) {
 			p := spawn(t, roleGuest, a)
 			q := p
 			if !spsc {

@@ -388,7 +388,7 @@ func TestSurviveSIGKILLAtRandomMoments(t *testing.T) {
 func TestSurviveSIGSTOPAtRandomMoments(t *testing.T) {
 	survivals(t, []int{0, 1, 4, 100}, func(t *testing.T, a chanArgs, seed uint64) {
 		s := newSurvival(t, a, seed)
-		for range times(15, 300) {
+		for range times(10, 300) {
 			l := s.victim(s.rng.IntN(2) == 0)
 			l.signal(syscall.SIGSTOP)
 			// One stopped process holds one place, or one partner of a rendezvous.

@@ -83,7 +83,7 @@ func TestKilledReceiverPassesOnItsWake(t *testing.T) {
 	for _, capacity := range []int{0, 1, 4} {
 		t.Run(chanArgs{Cap: capacity}.String(), func(t *testing.T) {
 			s := newSleepers(t, chanArgs{Name: uniqueName(t), Cap: capacity}, "recv")
-			for range times(40, 1000) {
+			for range times(25, 1000) {
 				within(t, "Send", func() {
 					s.occasion(func() {
 						if err := s.ch.Send(1); err != nil {
@@ -105,7 +105,7 @@ func TestKilledSenderPassesOnItsWake(t *testing.T) {
 			s := newSleepers(t, chanArgs{Name: uniqueName(t), Cap: capacity}, "send")
 			s.ch.Stats()
 			full := func() bool { s.refresh(); return s.ch.Len() == capacity }
-			for range times(40, 1000) {
+			for range times(25, 1000) {
 				eventually(t, "senders to fill the channel", full)
 				within(t, "Recv", func() {
 					s.occasion(func() {

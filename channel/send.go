@@ -21,6 +21,12 @@ func (c *Chan[T]) put(v *T) ring.Status {
 			return st
 		}
 	}
+	if k.hangUp {
+		if st := k.hung(ring.SeatReceiver); st != ring.OK {
+			d.Unlock()
+			return st
+		}
+	}
 	storeElem(d.Block(), v)
 	st := d.Publish()
 	if st == ring.OK && ring.Attention(k.q.RecvEvent()) {
@@ -40,6 +46,11 @@ func (c *Chan[T]) putSPSC(v *T) ring.Status {
 	ring.StoreRelease32(&k.inSend, 1)
 	if k.sendStop.Load() != 0 {
 		return k.outSend(k.stopped(&k.sendStop))
+	}
+	if k.hangUp {
+		if st := k.hung(ring.SeatReceiver); st != ring.OK {
+			return k.outSend(st)
+		}
 	}
 	p, st := s.Slot()
 	if st != ring.OK {
@@ -129,21 +140,34 @@ func (k *core) claimSend() ring.Status {
 
 // trySend tries once, with everything that goes before and after.
 func (c *Chan[T]) trySend(v *T) ring.Status {
-	k := c.core
-	if k.hangUp {
-		if st := k.hungUp(ring.SeatSender, ring.SeatReceiver); st != ring.OK {
+	for {
+		st := c.put(v)
+		if st == statusLook {
+			st = c.core.hungUp(ring.SeatSender, ring.SeatReceiver)
+			if st == ring.OK {
+				st = statusAgain
+			}
+		}
+		if st != statusAgain {
 			return st
 		}
 	}
-	st := c.put(v)
-	for st == statusAgain {
-		st = c.put(v)
+}
+
+// hung is the cheap half of hungUp, for a caller that is inside: statusLook when
+// members have come or gone since hungUp looked.
+func (k *core) hung(peer uint64) ring.Status {
+	if k.q.Membership() != k.members.Load() {
+		return statusLook
 	}
-	return st
+	if k.lost.Load()&peer != 0 {
+		return statusPeerLost
+	}
+	return ring.OK
 }
 
 // hungUp says, with HangUp, whether the other side has gone; it counts this handle
-// as a member of its own side first, so that its peers are watched.
+// as a member of its own side first, and sees to it that its peers are watched.
 func (k *core) hungUp(own, peer uint64) ring.Status {
 	if !k.enter() {
 		return statusDetached
@@ -151,6 +175,9 @@ func (k *core) hungUp(own, peer uint64) ring.Status {
 	defer k.leave()
 	if k.became.Load()&own == 0 && !k.kind.spsc() {
 		k.become(own)
+	}
+	if st := k.hung(peer); st != statusLook {
+		return st
 	}
 	if k.became.Load() != 0 {
 		k.watch.ensure(k)
@@ -220,7 +247,7 @@ func (c *Chan[T]) Send(v T) error {
 	if !c.plain() {
 		return c.sendOther(nil, "send", &v, true)
 	}
-	if !c.core.hangUp && c.put(&v) == ring.OK {
+	if c.put(&v) == ring.OK {
 		return nil
 	}
 	return c.sendPlain(nil, "send", &v)

@@ -241,8 +241,20 @@ const (
 	spinCredit  = 8
 )
 
+// How hard a spinning call looks depends on how it came to wait. After a single
+// message (a round trip) it looks as often as it can: each pause would add to the
+// answer's latency. After a burst (a stream) it looks less often: each look takes
+// the cache line away from the side that is at work, and what it finds a little
+// later is a batch.
+const (
+	burst       = 8  // messages since the last wait that make a stream
+	pauseSingle = 1  // PAUSE instructions between two looks
+	pauseBurst  = 24 // the same in a stream
+)
+
 type spinner struct {
-	credit atomic.Int32 // rises when spinning won, falls when it did not
+	mark   atomic.Uint32 // messages passed when the last wait began
+	credit atomic.Int32  // rises when spinning won, falls when it did not
 	misses atomic.Uint32
 }
 
@@ -274,6 +286,28 @@ func (k *core) spinTime(s *side) time.Duration {
 	return spinLimit
 }
 
+// passed counts what this handle has sent or received, modulo 2³².
+func (k *core) passed(s *side) uint32 {
+	if s == &k.sendSide {
+		if p := k.spscSend.Load(); p != nil {
+			return uint32(p.Sent64())
+		}
+		if d := k.sendDesk0.Load(); d != nil && d.TryLock() {
+			defer d.Unlock()
+			return d.Sent32()
+		}
+		return 0
+	}
+	if r := k.spscRecv.Load(); r != nil {
+		return uint32(r.Taken64())
+	}
+	if d := k.recvDesk0.Load(); d != nil && d.TryLock() {
+		defer d.Unlock()
+		return d.Got32()
+	}
+	return 0
+}
+
 // spinOn tries again for a while. Full, NoSpace or Empty: it did not help.
 func (k *core) spinOn(ctx context.Context, s *side, attempt func() ring.Status) ring.Status {
 	limit := k.spinTime(s)
@@ -281,8 +315,20 @@ func (k *core) spinOn(ctx context.Context, s *side, attempt func() ring.Status) 
 		return ring.Empty
 	}
 	begin := time.Now()
+	n := k.passed(s)
+	looks := uint32(pauseSingle)
+	if n-s.spin.mark.Swap(n) >= burst {
+		looks = pauseBurst
+	}
 	for i := 0; ; i++ {
-		pause(i)
+		if i < spinRounds && !oneCPU() {
+			spinPause(looks)
+			if i == spinRounds/2 {
+				looks = pauseBurst
+			}
+		} else {
+			pause(i)
+		}
 		if st := attempt(); !waits(st) {
 			if i < spinRounds || time.Since(begin) < spinLimit {
 				s.spin.won()
