@@ -106,7 +106,7 @@ func (k *core) stats() Stats {
 	}
 	k.mu.Unlock()
 	for _, m := range k.q.Members() {
-		if m.Seat != k.q.Seat() && !k.Alive(m.Seat) {
+		if m.Flags&ring.SeatLeaving != 0 || m.Seat != k.q.Seat() && !k.Alive(m.Seat) {
 			continue
 		}
 		s.Members++

@@ -138,6 +138,10 @@ func (k *core) detach() error {
 	k.sendStop.Or(stopDetached)
 	k.recvStop.Or(stopDetached)
 	close(k.gone)
+	k.mu.Lock()
+	k.became.Store(ring.SeatSender | ring.SeatReceiver) // no more of it
+	k.q.Leaving()
+	k.mu.Unlock()
 	k.abortLoans()
 	k.stirAll()
 	if k.kind.spsc() {

@@ -67,7 +67,7 @@ func (q *mutexQueue) until(ctx context.Context, step func() (done bool, err erro
 
 func (q *mutexQueue) push(v byte) (bool, error) {
 	switch {
-	case q.closed && !q.strikes("send after close", true):
+	case q.closed && !q.strikes("send after close", len(q.queue) < q.capacity):
 		return false, channel.ErrClosed
 	case len(q.queue) >= q.capacity && !q.strikes("capacity+1", len(q.queue) == q.capacity):
 		return false, nil

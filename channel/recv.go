@@ -59,7 +59,7 @@ func (c *Chan[T]) getHeld(d *ring.Desk, v *T) ring.Status {
 // free ends a hold; after Close receivers that wait for its outcome look again.
 func (k *core) free(d *ring.Desk, h *ring.Held) ring.Status {
 	st := d.Free(h)
-	if k.q.IsClosed() {
+	if k.hangUp || k.q.IsClosed() {
 		k.notifyRecv()
 	}
 	return st
@@ -164,10 +164,40 @@ func (c *Chan[T]) tryPlain(v *T) ring.Status {
 
 // sendersGone is Empty, or says that with HangUp this is the end.
 func (k *core) sendersGone() ring.Status {
-	if st := k.hungUp(ring.SeatReceiver, ring.SeatSender); st != ring.OK {
-		return st
+	st := k.hungUp(ring.SeatReceiver, ring.SeatSender)
+	if st == ring.OK || st == statusPeerLost && k.heldElsewhere() {
+		return ring.Empty
 	}
-	return ring.Empty
+	return st
+}
+
+// heldElsewhere says whether a message that another receiver holds may still come
+// back: then the end is not there yet.
+func (k *core) heldElsewhere() bool {
+	if !k.enter() {
+		return false
+	}
+	defer k.leave()
+	return k.q.Holds()
+}
+
+// settleClosed tries again for a moment when the channel is closed and a message
+// is in another's hand: a Recv there is about to take it, and then this is the end.
+func (c *Chan[T]) settleClosed(try func() ring.Status) ring.Status {
+	st := ring.Empty
+	for i := 0; st == ring.Empty && i < 200 && c.core.closedNow(); i++ {
+		pause(i)
+		st = try()
+	}
+	return st
+}
+
+func (k *core) closedNow() bool {
+	if !k.enter() {
+		return false
+	}
+	defer k.leave()
+	return k.q.IsClosed()
 }
 
 func (c *Chan[T]) getOther(v *T) ring.Status {
@@ -313,7 +343,9 @@ func (c *Chan[T]) TryRecv() (v T, err error) {
 		st := c.tryPlain(&v)
 		if st == ring.Empty {
 			c.core.lookAround()
-			st = c.tryPlain(&v)
+			if st = c.tryPlain(&v); st == ring.Empty {
+				st = c.settleClosed(func() ring.Status { return c.tryPlain(&v) })
+			}
 		}
 		if st != ring.OK {
 			return zero, opError(op, c.core.name, orStatus(nil, st))
@@ -324,7 +356,9 @@ func (c *Chan[T]) TryRecv() (v T, err error) {
 	st := c.tryRecv(p)
 	if st == ring.Empty {
 		c.core.lookAround()
-		st = c.tryRecv(p)
+		if st = c.tryRecv(p); st == ring.Empty {
+			st = c.settleClosed(func() ring.Status { return c.tryRecv(p) })
+		}
 	}
 	switch st {
 	case ring.OK:

@@ -81,7 +81,7 @@ func (k *core) tryHold() (ring.Held, ring.Status) {
 	h, st := d.Hold()
 	d.Unlock()
 	if st == ring.Empty && k.hangUp {
-		if up := k.hungUp(ring.SeatReceiver, ring.SeatSender); up != ring.OK {
+		if up := k.sendersGone(); up != ring.Empty {
 			if d, st = k.recvDesk(); st == ring.OK {
 				h, st = d.Hold()
 				d.Unlock()
@@ -185,6 +185,8 @@ func (c *Chan[T]) recvFuncSPSC(op string, f func(*T) error) error {
 	}
 	k.recvStop.Or(stopInUse)
 	defer k.recvStop.And(^uint32(stopInUse))
+	k.q.Counted(1)
+	defer k.q.Counted(-1)
 	r := k.spscRecv.Load()
 	r.Received()
 	done := false

@@ -163,7 +163,7 @@ func TestSemBatchesOfSeveralSendersAndReceivers(t *testing.T) {
 	semEach(t, []semMode{semMPMC}, []int{0, 1, 7, 100}, func(t *testing.T, s semShape) {
 		tx, rx := semMake[uint64](t, s)
 		const parties = 3
-		each := semFewer(1500)
+		each := semFewer(600)
 		sent := make([][]uint64, parties)
 		got := make([][]uint64, parties)
 		var senders, receivers sync.WaitGroup

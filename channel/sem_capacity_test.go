@@ -145,7 +145,7 @@ func TestSemASentMessageIsSeenByAGoroutineThatHearsOfIt(t *testing.T) {
 			t.Run(mode.name+"/"+way, func(t *testing.T) {
 				const capacity = 4
 				tx, rx := semConnect[uint64](t, way, capacity, mode.opt)
-				n := uint64(semFewer(5000))
+				n := uint64(semFewer(1500))
 				sent, taken := make(chan struct{}), make(chan struct{}, capacity)
 				for range capacity {
 					taken <- struct{}{}

@@ -129,7 +129,7 @@ func TestSemFourSendersAndFourReceiversShareAChannel(t *testing.T) {
 	semEach(t, []semMode{semMPMC}, []int{0, 1, 2, 3, 10, 1000, 4096}, func(t *testing.T, s semShape) {
 		tx, rx := semMake[uint64](t, s)
 		const parties = 4
-		each := semFewer(1000)
+		each := semFewer(500)
 		sent := make([][]uint64, parties)
 		got := make([][]uint64, parties)
 		var senders, receivers sync.WaitGroup
@@ -185,7 +185,7 @@ func TestSemSendersAndReceiversInAnyForm(t *testing.T) {
 	// Both sides choose a form at random for each message.
 	semEach(t, semModes, []int{0, 1, 10, 1000}, func(t *testing.T, s semShape) {
 		tx, rx := semMake[uint64](t, s)
-		n := semFewer(500)
+		n := semFewer(250)
 		sendForms := semSendForms[uint64](s.capacity > 0, true)
 		recvForms := semRecvForms[uint64](true)
 		sender := semStart(func() (err error) {

@@ -180,7 +180,7 @@ func TestSemNoValueIsDoubledOnItsWayThroughFourChannels(t *testing.T) {
 	// goroutines pass on what they get to a fifth. Had an offer that failed left
 	// its value behind, it would come twice.
 	semEach(t, semModes, []int{0, 1, 10}, func(t *testing.T, s semShape) {
-		n := semFewer(400)
+		n := semFewer(250)
 		var txs, rxs [4]*channel.Chan[int]
 		for i := range txs {
 			txs[i], rxs[i] = semMake[int](t, s)

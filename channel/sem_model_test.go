@@ -292,7 +292,7 @@ func semModels[T any](t *testing.T, gen func(uint64) T, same func(a, b T) bool, 
 	for _, mode := range semModes {
 		for _, capacity := range []int{1, 2, 3, 5, 8, 31, 64} {
 			t.Run(fmt.Sprintf("%s/cap=%d", mode.name, capacity), func(t *testing.T) {
-				for seed := range uint64(semFewer(16)) {
+				for seed := range uint64(semFewer(10)) {
 					a := &semActor[T]{
 						t: t, r: semRand(seed), gen: gen, same: same, spsc: mode.name == "SPSC",
 						m: semModel{capacity: capacity},

@@ -131,7 +131,7 @@ func (k *core) block(ctx context.Context, send bool, attempt func() ring.Status)
 		if st, err := k.interrupted(ctx); st != ring.OK || err != nil {
 			return st, err
 		}
-		if k.hangUp && k.peersLost(peer) {
+		if k.hangUp && k.peersLost(peer) && (send || !k.q.Holds()) {
 			if st := attempt(); !waits(st) { // what they had sent before they went
 				return st, nil
 			}
@@ -219,11 +219,11 @@ func (k *core) peersLost(flag uint64) bool {
 }
 
 // lookAround is called by those who found nothing and do not sleep: a message or a
-// place may be with a dead member. It asks the kernel at most once a millisecond.
+// place may be with a dead member. It asks the kernel at most once in 100 µs.
 func (k *core) lookAround() {
 	now := time.Now().UnixNano()
 	last := k.asked.Load()
-	if now-last < int64(time.Millisecond) || !k.asked.CompareAndSwap(last, now) || !k.enter() {
+	if now-last < int64(100*time.Microsecond) || !k.asked.CompareAndSwap(last, now) || !k.enter() {
 		return
 	}
 	defer k.leave()

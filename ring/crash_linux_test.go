@@ -48,6 +48,12 @@ func (w *world) copyOf(t tb, mem []byte, as []*actor) (*world, []*actor) {
 		for i := range ca.loans {
 			ca.loans[i].l.Data = rebase(w, c, ca.loans[i].l.Data)
 		}
+		ca.wants, ca.offers = slices.Clone(a.wants), slices.Clone(a.offers)
+		for i := range ca.offers {
+			d := *ca.offers[i].d
+			d.q = q
+			ca.offers[i].d = &d
+		}
 		cs = append(cs, ca)
 	}
 	return c, cs
@@ -140,7 +146,7 @@ type history struct {
 const childSeat = 2
 
 func newHistory(t *testing.T, s *stepper, r *rand.Rand, here int) *history {
-	h := &history{t: t, s: s, n: r.IntN(len(stepWorlds)), next: 1}
+	h := &history{t: t, s: s, n: r.IntN(meetingWorlds), next: 1}
 	h.w = stepWorld(t, h.n, s.file, s.ctl)
 	clear(h.w.mem)
 	clear(h.w.dead)

@@ -27,6 +27,13 @@ func (q *Queue) prev(c *cursor) {
 	c.idx--
 }
 
+// dist is how many positions lie from one cursor to another, as slot words would
+// see it: laps modulo their width.
+func (q *Queue) dist(from, to cursor) int64 {
+	laps := int64((to.lap-from.lap)<<q.lapShift) >> q.lapShift
+	return laps*int64(q.Geometry.slots) + int64(to.idx) - int64(from.idx)
+}
+
 func (q *Queue) pos(c cursor) uint64 { return c.lap*q.Geometry.slots + c.idx }
 
 func (q *Queue) at(pos uint64) cursor {

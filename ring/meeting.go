@@ -159,7 +159,7 @@ func (d *Desk) noOffer(w uint64) Status {
 		return Empty
 	}
 	for i := range q.slots {
-		if st := atomic.LoadUint64(&q.slots[i]) & stateMask; st == stateHeld || st == stateOffer {
+		if st := atomic.LoadUint64(&q.slots[i]) & stateMask; st == stateHeld {
 			return Empty
 		}
 	}
@@ -180,8 +180,13 @@ func (q *Queue) meet(c cursor, w uint64) (Held, Status) {
 	if !atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n) {
 		return Held{}, Empty
 	}
-	q.race.received(0)
 	h := Held{c: c, w: n, rec: -1}
+	if w&stateMask == stateOffer && q.IsClosed() {
+		// Close came first (M3): the offer is dead, its sender will be told.
+		q.GiveBack(&h)
+		return Held{}, Closed
+	}
+	q.race.received(0)
 	desk := q.block(w)
 	if desk >= uint64(len(q.deskT)) {
 		return h, Corrupt

@@ -13,7 +13,8 @@ const (
 	SeatJoined   = 1
 	SeatSender   = 2
 	SeatReceiver = 4
-	seatDirty    = 8 // the holder before was not swept yet
+	seatDirty    = 8  // the holder before was not swept yet
+	SeatLeaving  = 16 // on its way out: counts as nobody
 )
 
 // Join makes the caller the member of that seat. The caller holds the kernel's
@@ -63,6 +64,13 @@ func (q *Queue) Became(flag uint64) {
 		off = offEverRecv
 	}
 	atomic.StoreUint32(u32(q.base, off), 1)
+	atomic.AddUint32(u32(q.base, offMembers), 1)
+}
+
+// Leaving says that this member goes: it is no sender or receiver any more, though
+// calls of its own may still be under way.
+func (q *Queue) Leaving() {
+	atomic.StoreUint64(&q.seatT[q.seat].word, q.inc<<8|SeatLeaving)
 	atomic.AddUint32(u32(q.base, offMembers), 1)
 }
 
@@ -160,6 +168,9 @@ func (q *Queue) sweepSeat(s int) bool {
 		if o := atomic.LoadUint64(p); o != 0 && ownerSeat(o) == s {
 			atomic.CompareAndSwapUint64(p, o, 0)
 		}
+	}
+	if q.SPSC() && atomic.SwapUint32(&q.seatT[s].holds, 0) != 0 {
+		q.Again() // it died in RecvFunc; the message stands where it stood
 	}
 	atomic.StoreUint32(&q.seatT[s].holds, 0)
 	q.recount()

@@ -15,13 +15,18 @@ type actor struct {
 	d     *Desk
 	holds []hold
 	loans []loan
+
+	offers []offered // rendezvous
+	wants  []Ticket
 }
 
 // clone is the same process once more, as it is now.
 func (a *actor) clone() *actor {
 	q, d := *a.q, *a.d
 	d.q = &q
-	return &actor{w: a.w, q: &q, d: &d, holds: slices.Clone(a.holds), loans: slices.Clone(a.loans)}
+	c := &actor{w: a.w, q: &q, d: &d, holds: slices.Clone(a.holds), loans: slices.Clone(a.loans)}
+	c.offers, c.wants = slices.Clone(a.offers), slices.Clone(a.wants)
+	return c
 }
 
 type hold struct {
@@ -58,11 +63,25 @@ const (
 	actSweep
 	actJoin // join on seat arg, with a desk
 	actDie  // for the model alone
+
+	// The rendezvous.
+	actOffer    // value arg, and wait
+	actGive     // value arg, if somebody waits
+	actMeet     // hold a value that is offered
+	actWant     // ask for a value
+	actGot      // look at want arg: hold the value if it came
+	actSettle   // settle hold arg
+	actGiveBack // offer the value of hold arg again
+	actWithdraw // take back offer arg
+	actUnwant   // take back want arg
+	actSettled  // look at offer arg: v is 1 when it is settled
+	actCloseMeeting
 )
 
 var actNames = [...]string{
 	"send", "recv", "hold", "free", "return", "reserve", "commit", "abort",
 	"close", "len", "reopen", "rejoin", "sweep", "join", "die",
+	"offer", "give", "meet", "want", "got", "settle", "giveback", "withdraw", "unwant", "settled", "close",
 }
 
 func (s step) String() string { return fmt.Sprintf("%s(%d)", actNames[s.act], s.arg) }
@@ -143,6 +162,8 @@ func (a *actor) do(s step) (st Status, v uint64) {
 		return st, 0
 	case actSweep:
 		return OK, uint64(a.q.Sweep())
+	default:
+		return a.meet(s)
 	}
 	return st, v
 }

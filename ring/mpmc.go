@@ -132,7 +132,7 @@ func (d *Desk) catchUp(a int64, state uint64) {
 func (d *Desk) jump() {
 	q := d.q
 	h := q.at(atomic.LoadUint64(u64(q.base, offTail)))
-	if h.lap < d.tail.lap || h.lap == d.tail.lap && h.idx <= d.tail.idx {
+	if q.dist(d.tail, h) <= 0 {
 		return
 	}
 	before := h
@@ -266,7 +266,7 @@ func (d *Desk) headSlow(w uint64) Status {
 func (d *Desk) jumpHead() {
 	q := d.q
 	h := q.at(atomic.LoadUint64(u64(q.base, offHead)))
-	if h.lap < d.head.lap || h.lap == d.head.lap && h.idx <= d.head.idx {
+	if q.dist(d.head, h) <= 0 {
 		return
 	}
 	before := h
@@ -294,6 +294,24 @@ func (q *Queue) drained() Status {
 	}
 	q.race.ended()
 	return Closed
+}
+
+// Holds says whether somebody holds a message that may still come back.
+func (q *Queue) Holds() bool {
+	if q.SPSC() && !q.Meeting() {
+		return false
+	}
+	for i := range q.slots {
+		if atomic.LoadUint64(&q.slots[i])&stateMask == stateHeld {
+			return true
+		}
+	}
+	for i := range q.recT {
+		if s := recState(atomic.LoadUint64(&q.recT[i].word)); s == recHold || s == recReturned {
+			return true
+		}
+	}
+	return false
 }
 
 // Close closes the channel. It returns Closed when it was closed already.
@@ -351,7 +369,7 @@ func (d *Desk) span() (n uint64, st Status) {
 		}
 		// Unless the head moved meanwhile, both ends were seen at one instant.
 		if !q.taken(d.head) {
-			if n = q.pos(d.tail) - q.pos(d.head); n > q.Capacity {
+			if n = uint64(q.dist(d.head, d.tail)); n > q.Capacity {
 				return 0, Corrupt
 			}
 			return n, OK

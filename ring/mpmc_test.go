@@ -11,8 +11,13 @@ import (
 // traffic sends each messages from each of senders processes to receivers
 // processes, until the channel is closed after the last, and checks them.
 func traffic(t *testing.T, p Params, senders, receivers, each int) {
+	t.Helper()
 	watchdog(t, 2*time.Minute)
-	w := newWorld(t, p)
+	trafficIn(t, newWorld(t, p), senders, receivers, each)
+}
+
+func trafficIn(t *testing.T, w *world, senders, receivers, each int) {
+	t.Helper()
 	count := newTally(t)
 	var out, in sync.WaitGroup
 	for s := range senders {

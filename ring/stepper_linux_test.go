@@ -37,7 +37,8 @@ type controls struct {
 	world, act, arg      uint64 // what to do, in which of stepWorlds
 	actor                uint64 // by whom
 	status, value, done  uint64 // what came of it
-	holds, loans, seatNo uint64 // what the actor has now
+	stops                uint64 // how often the child has stopped to wait
+	holds, offers, wants uint64 // what the actor has now
 	dead                 [64]uint32
 }
 
@@ -63,7 +64,11 @@ var stepWorlds = []Params{
 	packed(1, 120, 128),
 	packed(2, 120, 500),
 	packed(3, 120, 1000),
+	elems(0), // from meetingWorlds on
+	packed(0, 120, 700),
 }
+
+const meetingWorlds = 6
 
 func init() {
 	if os.Getenv(stepperEnv) != "" {
@@ -88,7 +93,8 @@ func mapStepper(fd int) []byte {
 
 // stop tells the tracer that the child has come to a point where it waits. There
 // is nothing of Go's runtime in it, whose instructions nobody wants to step through.
-func stop(pid, tid int) {
+func (c *controls) stop(pid, tid int) {
+	c.stops++
 	_, _, _ = unix.RawSyscall(unix.SYS_TGKILL, uintptr(pid), uintptr(tid), uintptr(unix.SIGSTOP))
 }
 
@@ -99,7 +105,7 @@ func stepperChild() {
 	var a, saved *actor
 	pid, tid := os.Getpid(), unix.Gettid()
 	for {
-		stop(pid, tid) // until it is told something
+		ctl.stop(pid, tid) // until it is told something
 		switch ctl.actor {
 		case actorNew:
 			w := stepWorld(bareTB{}, int(ctl.world), file, ctl)
@@ -111,10 +117,10 @@ func stepperChild() {
 			a = saved.clone()
 		}
 		todo := step{act(ctl.act), ctl.arg}
-		stop(pid, tid) // until it is to do it
+		ctl.stop(pid, tid) // until it is to do it
 		st, v := a.do(todo)
 		ctl.status, ctl.value = uint64(st), v
-		ctl.holds, ctl.loans = uint64(len(a.holds)), uint64(len(a.loans))
+		ctl.holds, ctl.offers, ctl.wants = uint64(len(a.holds)), uint64(len(a.offers)), uint64(len(a.wants))
 		atomic.StoreUint64(&ctl.done, 1)
 	}
 }
@@ -220,14 +226,12 @@ func (s *stepper) wait() unix.Signal {
 
 // run lets the child run until it waits.
 func (s *stepper) run() {
-	for {
+	for before := s.ctl.stops; s.ctl.stops == before; {
 		if err := unix.PtraceCont(s.pid, 0); err != nil {
 			s.t.Fatal(err)
 		}
 		switch sig := s.wait(); sig {
-		case unix.SIGSTOP:
-			return
-		case unix.SIGURG, unix.SIGTRAP:
+		case unix.SIGSTOP, unix.SIGURG, unix.SIGTRAP:
 		default:
 			s.t.Fatalf("the child got %v", sig)
 		}
@@ -260,7 +264,7 @@ func (s *stepper) ahead() bool {
 		case unix.SIGTRAP:
 			s.instructions++
 			return true
-		case unix.SIGURG:
+		case unix.SIGURG, unix.SIGSTOP: // from elsewhere
 		default:
 			s.t.Fatalf("the child got %v", sig)
 		}

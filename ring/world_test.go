@@ -70,6 +70,9 @@ func smallGeometry(p Params) *Geometry {
 	g.seats = 5
 	if g.desks > 0 {
 		g.desks = 5
+		if g.Meeting() {
+			g.slots, g.desks = 8, 9 // a value waits in each
+		}
 		if !g.Packed() {
 			g.blocks = g.Capacity + g.desks
 		}

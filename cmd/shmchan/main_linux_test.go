@@ -115,7 +115,7 @@ func launch(t *testing.T, stdin io.Reader, stdout io.Writer, path string, args .
 	p := &process{t: t, cmd: exec.CommandContext(ctx, path, args...)}
 	self, err := os.Executable()
 	require.NoError(t, err)
-	p.cmd.Env = append(os.Environ(), asTool+"=1", "SHMCHAN="+self,
+	p.cmd.Env = append(os.Environ(), asTool+"=1", "GORACE=atexit_sleep_ms=0", "SHMCHAN="+self,
 		"SEND="+self+" send --dir "+home, "RECV="+self+" recv --dir "+home, "RM="+self+" rm --dir "+home)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }

@@ -13,7 +13,7 @@ import (
 const (
 	measureRounds = 7
 	measureRound  = 80 * time.Millisecond
-	measureMost   = 6 * time.Second // after that no new round, on a busy machine
+	measureMost   = 5 * time.Second // after that no new round, on a busy machine
 )
 
 // measurement is one way to pass messages.
@@ -28,7 +28,7 @@ type measurement struct {
 func (b *bench) table(w io.Writer, short bool) error {
 	rounds, round := measureRounds, measureRound
 	if short {
-		rounds, round = 1, time.Millisecond
+		rounds, round = 1, 10*time.Millisecond
 	}
 	oneWay := []*measurement{
 		{what: "shmchan, two processes", pass: b.channelOneWay},
@@ -69,14 +69,15 @@ func (b *bench) table(w io.Writer, short bool) error {
 	return err
 }
 
-// calibrate finds out how many messages take about so long, and warms up.
+// calibrate finds out how many messages take about so long, and warms up. It goes
+// on until what a round costs by itself, waking the other process, is a small part.
 func (m *measurement) calibrate(round time.Duration) error {
 	for m.n = 16; ; m.n *= 4 {
 		d, err := m.pass(m.n)
 		if err != nil {
 			return err
 		}
-		if d >= round/4 {
+		if d >= round/2 {
 			m.n = max(1, int(float64(m.n)*float64(round)/float64(d)))
 			return nil
 		}

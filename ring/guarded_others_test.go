@@ -1,0 +1,7 @@
+//go:build !linux
+
+package ring
+
+import "testing"
+
+func guarded(_ testing.TB, n int64) []byte { return alignedBytes(n) }
