@@ -112,6 +112,8 @@ func (k *core) enter() bool { return !k.detached.Load() && k.enterAny() }
 
 // enterAny is enter for what may still go on after Detach. False: all is over.
 func (k *core) enterAny() bool {
+	raceIgnore() // bookkeeping is no order between the user's goroutines
+	defer raceHeed()
 	for {
 		n := k.users.Load()
 		if n == 0 {
@@ -125,7 +127,10 @@ func (k *core) enterAny() bool {
 
 // leave ends it. The last one out after Detach cleans up.
 func (k *core) leave() {
-	if k.users.Add(-1) == 0 {
+	raceIgnore()
+	last := k.users.Add(-1) == 0
+	raceHeed()
+	if last {
 		k.cleanUp()
 	}
 }

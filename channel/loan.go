@@ -109,6 +109,8 @@ func tooLarge(n int, most uint64) error {
 
 // newLoan takes a loan that has ended, or makes one.
 func (k *core) newLoan(size int) *loan {
+	raceIgnore()
+	defer raceHeed()
 	k.mu.Lock()
 	l := k.oldLoans
 	if l != nil {
@@ -126,6 +128,7 @@ func (k *core) newLoan(size int) *loan {
 // keep remembers the loan for Detach, and keeps the memory mapped for it.
 func (k *core) keep(op string, l *loan) error {
 	k.pin()
+	raceIgnore()
 	k.mu.Lock()
 	late := k.detached.Load()
 	if l.next = k.loans; l.next != nil {
@@ -133,6 +136,7 @@ func (k *core) keep(op string, l *loan) error {
 	}
 	k.loans = l
 	k.mu.Unlock()
+	raceHeed()
 	if late { // Detach may have missed it
 		l.abandon()
 		l.forget()
@@ -143,6 +147,8 @@ func (k *core) keep(op string, l *loan) error {
 
 // forget ends what keep began; the loan may be used again.
 func (l *loan) forget() {
+	raceIgnore()
+	defer raceHeed()
 	k := l.k
 	k.mu.Lock()
 	if !l.lost.Load() {

@@ -55,6 +55,7 @@ type Desk struct {
 	seenUnit   uint64 // the extent's word that PeekBytes saw
 	sent, got  uint32
 	steps      uint32
+	astrays    uint32
 
 	virtual   uint64 // Space: where the next extent was last seen to go
 	spaceHead uint64 // Space: what was last seen to be free up to
@@ -99,7 +100,9 @@ func (q *Queue) origin(hint uintptr) cursor {
 func (d *Desk) astray(c *cursor, hint uintptr) Status {
 	q := d.q
 	o := q.origin(hint)
-	if off := int64((c.lap-o.lap)<<q.lapShift) >> q.lapShift; off >= -2 && off <= 2 {
+	off := int64((c.lap-o.lap)<<q.lapShift) >> q.lapShift
+	if d.astrays++; off >= -2 && off <= 2 || d.astrays > 4 {
+		d.astrays = 0
 		return Corrupt
 	}
 	*c = o

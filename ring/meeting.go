@@ -109,7 +109,11 @@ func (d *Desk) Offer(extent uint64, wait bool) (Ticket, Status) {
 // Settled says whether a receiver has the value of the ticket.
 func (q *Queue) Settled(t Ticket) bool {
 	w := atomic.LoadUint64(&q.slots[t.c.idx])
-	return q.ahead(w, t.c.lap) != 0
+	if q.ahead(w, t.c.lap) == 0 {
+		return false
+	}
+	q.race.given(0)
+	return true
 }
 
 // Withdraw takes the ticket back, an offer or a want. It returns false when the
@@ -223,7 +227,6 @@ func (d *Desk) Want() (Ticket, Status) {
 			return Ticket{}, Full
 		}
 		n := withState(w, stateWant) | uint64(q.seat)<<q.ownShift
-		q.race.freeing(0)
 		if atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n) {
 			return Ticket{c, n}, OK
 		}

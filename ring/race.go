@@ -32,6 +32,13 @@ func (r *RaceSync) sending(i uint64) {
 	}
 }
 
+// given is what a sender learns that has seen the slot freed.
+func (r *RaceSync) given(i uint64) {
+	if r != nil {
+		runtime.RaceAcquire(unsafe.Pointer(&r.free[i]))
+	}
+}
+
 func (r *RaceSync) received(i uint64) {
 	if r != nil {
 		runtime.RaceAcquire(unsafe.Pointer(&r.full[i]))

@@ -118,6 +118,7 @@ func (s *Sender) Slot() (unsafe.Pointer, Status) {
 			return nil, st
 		}
 	}
+	s.q.race.given(s.idx)
 	return s.q.blockAt(s.idx), OK
 }
 
@@ -170,6 +171,7 @@ func (s *Sender) Bytes(size int) ([]byte, Status) {
 			}
 			if used <= q.content*q.unit {
 				s.start = start
+				q.race.given(s.idx)
 				return unsafe.Slice((*byte)(unsafe.Add(q.base, q.offPayload+start%q.bytes())), size), OK
 			}
 		}
