@@ -60,7 +60,8 @@ func fullFence() { fenceWord.Add(1) }
 // identity is what a seat says of this process, so that others can watch it.
 var identity = sync.OnceValue(func() (id struct {
 	start, ns uint64
-}) {
+},
+) {
 	id.start, _ = startTime(os.Getpid())
 	var st unix.Stat_t
 	if unix.Stat("/proc/self/ns/pid", &st) == nil {
@@ -70,9 +71,10 @@ var identity = sync.OnceValue(func() (id struct {
 })
 
 // startTime reads when a process started, in clock ticks since boot: field 22 of
-// proc_pid_stat(5).
+// proc_pid_stat(5). It is the first thread's, since qemu's user mode makes up
+// /proc/self/stat.
 func startTime(pid int) (uint64, bool) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, false
 	}

@@ -39,7 +39,7 @@ type loan struct {
 	size  int
 }
 
-// ErrLoanEnded: a second Commit or Abort of a loan. errors.Is fs.ErrInvalid.
+// ErrLoanEnded is given by a second Commit or Abort of a loan. errors.Is fs.ErrInvalid.
 var ErrLoanEnded = fmt.Errorf("loan has ended: %w", fs.ErrInvalid)
 
 // Reserve waits for a free place, as Send does, and lends it: write l.Value, then
@@ -185,7 +185,7 @@ func (k *core) reserve(op string, l *loan) (unsafe.Pointer, error) {
 	}
 	st := attempt()
 	if waits(st) {
-		return l.place.Data, k.await(nil, op, true, attempt)
+		return l.place.Data, k.await(never, op, true, attempt)
 	}
 	return l.place.Data, opError(op, k.name, orStatus(nil, st))
 }
@@ -222,7 +222,7 @@ func (k *core) reserveSPSC(op string, l *loan) (unsafe.Pointer, error) {
 	}
 	st := attempt()
 	if waits(st) {
-		if err := k.await(nil, op, true, attempt); err != nil {
+		if err := k.await(never, op, true, attempt); err != nil {
 			return nil, err
 		}
 		st = ring.OK
@@ -247,11 +247,11 @@ func (k *core) reserveMeet(op string, l *loan) (unsafe.Pointer, error) {
 	if k.q.SPSC() && !k.oneLoan.CompareAndSwap(false, true) {
 		return nil, opError(op, k.name, ErrBusy)
 	}
-	o, st, err := k.openOffer(nil, true)
+	o, st, err := k.openOffer(never, true)
 	if err == nil && st == ring.OK {
 		room := func() ring.Status { return o.room(l.size) }
 		if st = room(); waits(st) {
-			st, err = k.blockMeet(nil, true, room)
+			st, err = k.blockMeet(never, true, room)
 		}
 		if err != nil || st != ring.OK {
 			o.close(false)
@@ -317,7 +317,7 @@ func (l *loan) commit() error {
 		b := *l.bytes
 		if len(b) > l.size || len(b) > 0 && unsafe.SliceData(b) != l.start {
 			l.giveBack()
-			return fmt.Errorf("Value is not the memory that was lent, or longer: %w", fs.ErrInvalid)
+			return fmt.Errorf("the value is not the memory that was lent, or longer: %w", fs.ErrInvalid)
 		}
 		size = len(b)
 	}
@@ -363,7 +363,7 @@ func (l *loan) commitMeet(size int) error {
 	if k.q.Packed() {
 		l.offer.d.Written(l.offer.extent, size)
 	}
-	st, err := l.offer.bring(nil, true)
+	st, err := l.offer.bring(never, true)
 	return orStatus(err, st)
 }
 

@@ -281,11 +281,11 @@ func (c *Chan[T]) Recv() (v T, ok bool) {
 		if c.get(&v) == ring.OK {
 			return v, true
 		}
-		err = c.recvPlain(nil, "receive", &v)
+		err = c.recvPlain(never, "receive", &v)
 	} else if c.codec == nil {
-		err = c.meetRecv(nil, "receive", &v)
+		err = c.meetRecv(never, "receive", &v)
 	} else {
-		v, err = c.recvNew(nil, "receive")
+		v, err = c.recvNew(never, "receive")
 	}
 	if err != nil {
 		var zero T
@@ -379,7 +379,7 @@ func (c *Chan[T]) RecvBatch(buf []T) (n int, err error) {
 		return 0, nil
 	}
 	const op = "receive batch"
-	if err := c.recv(nil, op, &buf[0]); err != nil {
+	if err := c.recv(never, op, &buf[0]); err != nil {
 		return 0, err
 	}
 	for n = 1; n < len(buf); n++ {

@@ -60,11 +60,11 @@ func (c *Chan[T]) RecvFunc(f func(*T) error) error {
 func (c *Chan[T]) hold(op string) (h ring.Held, st ring.Status, err error) {
 	k := c.core
 	if k.kind.meeting() {
-		h, st, err = k.meetHold(nil)
+		h, st, err = k.meetHold(never)
 		return h, st, opError(op, k.name, err)
 	}
 	if h, st = k.tryHold(); waits(st) {
-		err = k.await(nil, op, false, func() ring.Status {
+		err = k.await(never, op, false, func() ring.Status {
 			h, st = k.tryHold()
 			return st
 		})
@@ -175,7 +175,7 @@ func (c *Chan[T]) recvFuncSPSC(op string, f func(*T) error) error {
 	attempt := func() ring.Status { return c.frontSPSC(&h) }
 	st := attempt()
 	if waits(st) {
-		if err := k.await(nil, op, false, attempt); err != nil {
+		if err := k.await(never, op, false, attempt); err != nil {
 			return err
 		}
 		st = ring.OK

@@ -245,12 +245,12 @@ func (k *core) await(ctx context.Context, op string, send bool, attempt func() r
 // error nothing was sent.
 func (c *Chan[T]) Send(v T) error {
 	if !c.plain() {
-		return c.sendOther(nil, "send", &v, true)
+		return c.sendOther(never, "send", &v, true)
 	}
 	if c.put(&v) == ring.OK {
 		return nil
 	}
-	return c.sendPlain(nil, "send", &v)
+	return c.sendPlain(never, "send", &v)
 }
 
 // SendContext is Send that ends when ctx does: with ctx.Err(), and then nothing was
@@ -271,7 +271,7 @@ func (c *Chan[T]) SendContext(ctx context.Context, v T) error {
 func (c *Chan[T]) TrySend(v T) error {
 	const op = "try send"
 	if !c.plain() {
-		return c.sendOther(nil, op, &v, false)
+		return c.sendOther(never, op, &v, false)
 	}
 	st := c.trySend(&v)
 	if waits(st) {
@@ -294,9 +294,9 @@ func (c *Chan[T]) SendBatch(vs []T) (n int, err error) {
 	}
 	for n < len(vs) {
 		if !c.plain() {
-			err = c.sendOther(nil, op, &vs[n], true)
+			err = c.sendOther(never, op, &vs[n], true)
 		} else {
-			err = c.sendPlain(nil, op, &vs[n])
+			err = c.sendPlain(never, op, &vs[n])
 		}
 		if err != nil {
 			return n, err

@@ -148,6 +148,9 @@ func (k *core) block(ctx context.Context, send bool, attempt func() ring.Status)
 	}
 }
 
+// never is the context of calls that have none: nothing but the channel ends them.
+var never context.Context
+
 func waits(st ring.Status) bool {
 	return st == ring.Full || st == ring.NoSpace || st == ring.Empty
 }

@@ -34,7 +34,7 @@ var errBlocked = errors.New("the lock is not given up")
 // blocked is what to call where the lock may not come: it ends a step of f that waits for it.
 func blocked(f func()) {
 	defer func() {
-		if r := recover(); r != nil && r != errBlocked { //nolint:errorlint // panicked with it itself
+		if r := recover(); r != nil && r != errBlocked {
 			panic(r)
 		}
 	}()

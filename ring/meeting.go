@@ -319,7 +319,6 @@ func (q *Queue) sweepMeeting(s int) bool {
 				theirs = ownerSeat(atomic.LoadUint64(&q.deskT[desk].owner)) == s
 			}
 			ours := q.owner(w) == s
-			n := w
 			switch w & stateMask {
 			case stateWant:
 				if ours && !q.settle(c, w) {
@@ -337,7 +336,7 @@ func (q *Queue) sweepMeeting(s int) bool {
 						continue
 					}
 				case ours:
-					n = withState(w, stateOffer) &^ (ownMask << q.ownShift)
+					n := withState(w, stateOffer) &^ (ownMask << q.ownShift)
 					if !atomic.CompareAndSwapUint64(&q.slots[i], w, n) {
 						continue
 					}

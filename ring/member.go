@@ -142,7 +142,7 @@ func (q *Queue) Sweep() int {
 // Every step may be repeated. It returns false when something must wait.
 func (q *Queue) sweepSeat(s int) bool {
 	d := q.NewDesk()
-	done := true
+	var done bool
 	if q.Meeting() {
 		done = q.sweepMeeting(s)
 	} else {

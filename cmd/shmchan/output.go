@@ -28,7 +28,7 @@ type output struct {
 
 func newOutput(w io.Writer) *output {
 	o := &output{w: bufio.NewWriterSize(w, outputBuffer)}
-	o.timer = time.AfterFunc(time.Hour, func() { o.flush() }) // an error comes again at the next call
+	o.timer = time.AfterFunc(time.Hour, func() { _ = o.flush() }) // an error comes again at the next call
 	o.timer.Stop()
 	return o
 }

@@ -113,10 +113,10 @@ func TestATarGoesThroughAPipeline(t *testing.T) {
 
 func TestWcSeesTheEnd(t *testing.T) {
 	name := newName(t)
-	p := shell(t, `seq 100000 | $SEND `+name+` & $RECV `+name+` | wc -l`)
+	p := shell(t, `awk 'BEGIN { for (i = 1; i <= 100000; i++) print i }' | $SEND `+name+` & $RECV `+name+` | wc -l`)
 	p.ends(0)
 	assert.Equal(t, "100000", strings.TrimSpace(p.stdout.String()))
-	p = shell(t, `seq 100000 | $SEND --lines `+name+` & $RECV --lines `+name+` | sha256sum; seq 100000 | sha256sum`)
+	p = shell(t, `awk 'BEGIN { for (i = 1; i <= 100000; i++) print i }' | $SEND --lines `+name+` & $RECV --lines `+name+` | sha256sum; awk 'BEGIN { for (i = 1; i <= 100000; i++) print i }' | sha256sum`)
 	p.ends(0)
 	lines := strings.Split(p.stdout.String(), "\n")
 	assert.Equal(t, lines[1], lines[0])
@@ -125,7 +125,7 @@ func TestWcSeesTheEnd(t *testing.T) {
 func TestAReaderThatStopsEndsBothSidesQuietly(t *testing.T) {
 	for _, flags := range []string{"", "--lines"} {
 		name := newName(t)
-		p := shell(t, `{ yes | $SEND `+flags+" "+name+`; echo send $? >&2; } &
+		p := shell(t, `{ awk 'BEGIN { while (1) print "y" }' | $SEND `+flags+" "+name+`; echo send $? >&2; } &
 			{ $RECV `+flags+" "+name+`; echo recv $? >&2; } | head -1; wait`)
 		assert.Equal(t, 0, p.wait())
 		assert.Equal(t, "y\n", p.stdout.String())
@@ -136,7 +136,7 @@ func TestAReaderThatStopsEndsBothSidesQuietly(t *testing.T) {
 
 func TestAReaderThatStopsAfterTheSenderHasEndedLeavesNothing(t *testing.T) {
 	name := newName(t)
-	p := shell(t, `seq 200000 | $SEND `+name+` && { $RECV `+name+`; echo recv $? >&2; } | head -1`)
+	p := shell(t, `awk 'BEGIN { for (i = 1; i <= 200000; i++) print i }' | $SEND `+name+` && { $RECV `+name+`; echo recv $? >&2; } | head -1`)
 	assert.Equal(t, 0, p.wait())
 	assert.Equal(t, "1\n", p.stdout.String())
 	assert.Equal(t, "recv 141\n", p.stderr.String())

@@ -84,10 +84,10 @@ func (m *meter) draw(what string, size int64, stderr io.Writer, delay time.Durat
 			bar = newBar(what, size, stderr)
 		}
 		if n > 0 || ended {
-			bar.Set64(n)
+			_ = bar.Set64(n)
 		}
 		if ended {
-			io.WriteString(stderr, "\n")
+			_, _ = io.WriteString(stderr, "\n")
 			return
 		}
 		select {

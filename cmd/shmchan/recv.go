@@ -57,7 +57,7 @@ func (e *endpoint) recvAll(stdout *os.File, m *meter) error {
 		err := e.ch.RecvFunc(w.write)
 		switch {
 		case w.err != nil:
-			out.flush()
+			_ = out.flush()
 			return w.err
 		case err != nil:
 			if e := out.flush(); e != nil {

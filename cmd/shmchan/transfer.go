@@ -25,7 +25,7 @@ func (e *endpoint) transfer(ctx context.Context, move, done func() error) error 
 	select {
 	case <-moved:
 	case <-ctx.Done():
-		e.abandon(false, func() bool { return e.out(moved) })
+		_ = e.abandon(false, func() bool { return e.out(moved) })
 		return context.Cause(ctx)
 	}
 	switch {
@@ -36,7 +36,7 @@ func (e *endpoint) transfer(ctx context.Context, move, done func() error) error 
 	case errors.Is(err, errWreck):
 		return e.clear()
 	default:
-		e.abandon(errors.Is(err, errReaderGone), func() bool { return true }) // err says more than what goes wrong now
+		_ = e.abandon(errors.Is(err, errReaderGone), func() bool { return true }) // err says more than what goes wrong now
 	}
 	return err
 }

@@ -97,7 +97,7 @@ func (b *bench) makePipes() error {
 
 func (b *bench) close() {
 	if b.tasks != nil {
-		b.tasks.Close() // ends the child's loop
+		_ = b.tasks.Close() // ends the child's loop
 		b.tasks.Detach()
 	}
 	for _, c := range []*channel.Chan[uint64]{b.values, b.ping, b.pong} {

@@ -97,7 +97,7 @@ func runParent(ctx context.Context, short bool) error {
 		err = bench.table(os.Stdout, short)
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		<-childGone
+		_ = <-childGone
 		return cause // which is why err came about
 	}
 	bench.close() // the child has nothing more to do
@@ -182,6 +182,6 @@ func fillOf(o Order) Fill {
 // unlink removes the names. The memory goes when the last process lets go.
 func unlink(prefix string) {
 	for _, name := range []string{"orders", "fills", tasksName, valuesName, pingName, pongName} {
-		channel.Unlink(prefix + name) // absent if it was not made
+		_ = channel.Unlink(prefix + name) // absent if it was not made
 	}
 }
