@@ -16,7 +16,7 @@ test: ## run all tests
 	CGO_ENABLED=0 go test ./...
 
 race: ## run all tests under the race detector (needs gcc)
-	$(CI) race
+	CGO_ENABLED=1 go test -race -count=1 -timeout 30m ./...
 
 lint: ## gofumpt, go mod tidy, go vet for each system, staticcheck, golangci-lint
 	$(CI) fmt mod vet staticcheck lint

@@ -50,8 +50,10 @@ type (
 	layoutFlat   struct{ N uint64 }
 	layoutWord   struct{ w uintptr }
 	layoutHidden struct{ s string }
-	layoutHolder struct{ conn *layoutConn }
-	layoutConn   struct{ fd uintptr }
+	//lint:ignore U1000 read by reflection
+	layoutHolder struct{ conn *layoutConn } //nolint:unused // read by reflection
+	//lint:ignore U1000 read by reflection
+	layoutConn   struct{ fd uintptr } //nolint:unused // read by reflection
 	layoutParent struct {
 		Name   string
 		Kids   []*layoutParent

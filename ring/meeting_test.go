@@ -10,8 +10,6 @@ import (
 	"unsafe"
 )
 
-func meetings(p Params) Params { p.Capacity = 0; return p }
-
 // offer writes v into the desk and offers it.
 func offer(d *Desk, v uint64, wait bool) (Ticket, uint64, Status) {
 	q := d.q

@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -9,8 +8,6 @@ import (
 	"testing"
 	"time"
 )
-
-var errStatus = errors.New("unexpected status")
 
 func sendSPSC(s *Sender, v uint64) Status {
 	q := s.q

@@ -294,10 +294,9 @@ func watchdog(t testing.TB, d time.Duration) {
 
 // tally checks that every message comes exactly once and in its sender's order.
 type tally struct {
-	t     tb
-	mu    sync.Mutex
-	seen  map[uint64]bool
-	order bool // check per receiver too
+	t    tb
+	mu   sync.Mutex
+	seen map[uint64]bool
 }
 
 func newTally(t tb) *tally { return &tally{t: t, seen: make(map[uint64]bool)} }
