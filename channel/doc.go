@@ -133,9 +133,8 @@
 // that is stopped in the few instructions that move a loan or a held message holds
 // up those who need the same lock.
 //
-// The dead are looked for by calls that sleep, at once or within some milliseconds, and by
-// handles with HangUp. A program that only polls, or spins with [SpinBusy], does not
-// look; what a dead process held comes back to it when somebody else does.
+// The dead are looked for by calls that sleep, within some milliseconds, by handles
+// with HangUp, and by calls that find nothing, at most once in 100 µs.
 //
 // What other processes wrote is checked before it is used; what cannot be right is
 // ErrCorrupt. They can still put wrong messages in, and [Chan.RecvFunc] shows memory that
