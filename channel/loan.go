@@ -75,7 +75,7 @@ func (c *Chan[T]) Reserve(size ...int) (Loan[T], error) {
 	if err != nil {
 		return Loan[T]{}, err
 	}
-	out := Loan[T]{l: l, turn: l.state.Load()}
+	out := Loan[T]{l: l}
 	if c.codec == nil {
 		out.Value = (*T)(p)
 	} else {
@@ -84,7 +84,8 @@ func (c *Chan[T]) Reserve(size ...int) (Loan[T], error) {
 		*asBytes(out.Value) = b
 		l.bytes, l.start = asBytes(out.Value), unsafe.SliceData(b)
 	}
-	return out, k.keep(op, l)
+	out.turn, err = k.keep(op, l)
+	return out, err
 }
 
 func (c *Chan[T]) loanSize(size []int) (int, error) {
@@ -107,10 +108,12 @@ func tooLarge(n int, most uint64) error {
 	return fmt.Errorf("%w: %d bytes, MaxMessage is %d", ErrTooLarge, n, most)
 }
 
-// newLoan takes a loan that has ended, or makes one.
+// newLoan takes a loan that has ended, or makes one. Race builds make one always:
+// using it again would be an order between the users' goroutines.
 func (k *core) newLoan(size int) *loan {
-	raceIgnore()
-	defer raceHeed()
+	if raceBuild {
+		return &loan{k: k, size: size}
+	}
 	k.mu.Lock()
 	l := k.oldLoans
 	if l != nil {
@@ -120,13 +123,17 @@ func (k *core) newLoan(size int) *loan {
 	if l == nil {
 		l = &loan{k: k}
 	}
-	l.state.Store((l.state.Load() + 1) &^ 1)
 	l.size, l.bytes, l.start, l.next, l.prev = size, nil, nil, nil, nil
 	return l
 }
 
-// keep remembers the loan for Detach, and keeps the memory mapped for it.
-func (k *core) keep(op string, l *loan) error {
+// keep begins the loan's turn, remembers it for Detach, and keeps the memory mapped
+// for it.
+//
+//go:norace
+func (k *core) keep(op string, l *loan) (turn uint64, err error) {
+	turn = (l.state.Load() + 1) &^ 1
+	l.state.Store(turn) // from here Detach may end it
 	k.pin()
 	raceIgnore()
 	k.mu.Lock()
@@ -140,12 +147,14 @@ func (k *core) keep(op string, l *loan) error {
 	if late { // Detach may have missed it
 		l.abandon()
 		l.forget()
-		return opError(op, k.name, ErrDetached)
+		return turn, opError(op, k.name, ErrDetached)
 	}
-	return nil
+	return turn, nil
 }
 
 // forget ends what keep began; the loan may be used again.
+//
+//go:norace
 func (l *loan) forget() {
 	raceIgnore()
 	defer raceHeed()
@@ -160,8 +169,9 @@ func (l *loan) forget() {
 		if l.next != nil {
 			l.next.prev = l.prev
 		}
-		l.prev, l.next = nil, k.oldLoans
-		k.oldLoans = l
+		if l.prev, l.next = nil, k.oldLoans; !raceBuild {
+			k.oldLoans = l
+		}
 	}
 	k.mu.Unlock()
 	k.unpin()
@@ -399,6 +409,8 @@ func (l *loan) abandon() bool {
 
 // abortLoans ends all loans of the handle. The memory stays mapped for those who
 // still write into it, until the loan is ended or forgotten by them.
+//
+//go:norace
 func (k *core) abortLoans() {
 	k.mu.Lock()
 	var out []*loan

@@ -10,6 +10,9 @@ import (
 	"github.com/shmchan/shmchan/shm"
 )
 
+// raceBuild says whether the race detector is there.
+const raceBuild = true
+
 // raceIgnore makes the race detector ignore the synchronisation of this goroutine
 // until raceHeed: locks and counters of ours would hide races of the user's.
 func raceIgnore() { runtime.RaceDisable() }

@@ -55,7 +55,8 @@ type Desk struct {
 	seenUnit   uint64 // the extent's word that PeekBytes saw
 	sent, got  uint32
 	steps      uint32
-	astrays    uint32
+	astrays    uint32 // since moved was sent + got
+	moved      uint32
 
 	virtual   uint64 // Space: where the next extent was last seen to go
 	spaceHead uint64 // Space: what was last seen to be free up to
@@ -101,8 +102,10 @@ func (d *Desk) astray(c *cursor, hint uintptr) Status {
 	q := d.q
 	o := q.origin(hint)
 	off := int64((c.lap-o.lap)<<q.lapShift) >> q.lapShift
-	if d.astrays++; off >= -2 && off <= 2 || d.astrays > 4 {
-		d.astrays = 0
+	if d.moved != d.sent+d.got {
+		d.astrays, d.moved = 0, d.sent+d.got
+	}
+	if d.astrays++; off >= -2 && off <= 2 || d.astrays%8 == 0 {
 		return Corrupt
 	}
 	*c = o

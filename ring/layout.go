@@ -263,7 +263,7 @@ func (g *Geometry) packed() error {
 		largest := (g.MaxMessage + g.unit - 1) / g.unit // in units
 		need := max(g.Space, g.MaxMessage)
 		need += min(need/g.MaxMessage, most) * (largest*g.unit - g.MaxMessage)
-		g.content = (need + g.unit - 1) / g.unit
+		g.content = need / g.unit
 		g.units = g.content + largest - 1
 		switch {
 		case g.units <= maxUnits || g.unit == 8:

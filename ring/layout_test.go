@@ -120,7 +120,7 @@ func TestLayoutIsWhatItWas(t *testing.T) {
 		{elems(1000), 128, 1000, 1128, 0, 68864, 81536, 94208, 23, 10},
 		{Params{Capacity: 4096, Elem: 200}, 128, 1024, 4224, 0, 69632, 119296, 1204224, 25, 10},
 		{Params{Capacity: 10, Elem: 65536}, 16, 10, 26, 0, 22912, 23168, 1728512, 17, 10},
-		{elems(1 << 24), 128, 1024, 1<<24 + 128, 0, 69632, 201397120, 335618048, 37, 10},
+		{elems(1 << 24), 128, 1024, 1<<24 + 128, 0, 69632, 201396736, 335618048, 37, 10},
 		{elems(0), 128, 0, 128, 0, 36864, 37376, 40960, 20, 10},
 		{spscElems(4096), 0, 0, 4096, 0, 20480, 20480, 53248, 25, 10},
 	} {
@@ -234,7 +234,7 @@ func TestLayoutOfAnything(t *testing.T) {
 		if g.totalSize%4096 != 0 || g.offPayload+max(g.blocks*g.stride, g.units*g.unit) > g.totalSize {
 			t.Fatalf("%+v: size", *g)
 		}
-		if p.Packed() && g.units*g.unit < p.Space {
+		if p.Packed() && (g.units+1)*g.unit <= p.Space {
 			t.Fatalf("%+v: %d bytes of space", *g, g.units*g.unit)
 		}
 		if c := newWordCodec(g); !p.SPSC() && (c.lapShift > 64-27 || c.unitLapShift > 32) {

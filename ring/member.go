@@ -108,8 +108,9 @@ func (q *Queue) Members() []Member {
 	return ms
 }
 
-// Sweep clears up after all dead members, and says how many there were. The
-// caller then wakes everybody, since what the dead held up may go on.
+// Sweep clears up after all dead members, and says how many there were, with those
+// that must be swept again later. The caller then wakes everybody, since what the
+// dead held up may go on.
 func (q *Queue) Sweep() int {
 	n := 0
 	if q.seat < 0 {
@@ -125,8 +126,7 @@ func (q *Queue) Sweep() int {
 		// A new holder may have come meanwhile: it sweeps for itself. One that
 		// comes during the sweep waits for the lock and does it again.
 		if atomic.LoadUint64(&e.word) == w && !q.env.Alive(m.Seat) {
-			done := q.sweepSeat(m.Seat)
-			if done && atomic.CompareAndSwapUint64(&e.word, w, m.inc<<8) {
+			if !q.sweepSeat(m.Seat) || atomic.CompareAndSwapUint64(&e.word, w, m.inc<<8) {
 				n++
 			}
 		}

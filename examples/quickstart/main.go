@@ -97,7 +97,7 @@ func runParent(ctx context.Context, short bool) error {
 		err = bench.table(os.Stdout, short)
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		_ = <-childGone
+		<-childGone
 		return cause // which is why err came about
 	}
 	bench.close() // the child has nothing more to do
