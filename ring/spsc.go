@@ -228,6 +228,9 @@ func (s *Sender) Sent(n uint64) uint64 {
 
 // CloseSPSC closes the channel. Closed when it was already.
 func (q *Queue) CloseSPSC() Status {
+	if !q.Closing() {
+		q.race.closing() // before anybody can see it
+	}
 	for _, off := range [...]uintptr{offRecvEvent, offSendEvent} {
 		p := u32(q.base, off)
 		for {
@@ -241,7 +244,6 @@ func (q *Queue) CloseSPSC() Status {
 			}
 		}
 	}
-	q.race.closing()
 	q.decideClose()
 	return OK
 }
