@@ -82,7 +82,7 @@ func (c *Chan[T]) getSPSC(v *T) ring.Status {
 	}
 	loadElem(v, p)
 	r.Advance()
-	if k.fenced || k.q.SendAttention() != 0 {
+	if k.fenced || r.Attention() != 0 {
 		k.freed()
 	}
 	ring.StoreRelease32(&k.inRecv, 0)

@@ -58,7 +58,7 @@ func (c *Chan[T]) putSPSC(v *T) ring.Status {
 	}
 	storeElem(p, v)
 	s.Publish()
-	if k.fenced || k.q.RecvAttention() != 0 {
+	if k.fenced || s.Attention() != 0 {
 		return k.outSend(k.published(s, 1))
 	}
 	ring.StoreRelease32(&k.inSend, 0)

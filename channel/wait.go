@@ -244,15 +244,15 @@ const (
 	spinCredit  = 8
 )
 
-// How hard a spinning call looks depends on how it came to wait. After a single
-// message (a round trip) it looks as often as it can: each pause would add to the
-// answer's latency. After a burst (a stream) it looks less often: each look takes
-// the cache line away from the side that is at work, and what it finds a little
-// later is a batch.
+// How often a spinning call looks depends on how much it did since it waited last.
+// Each look takes the cache line away from the side that is at work, and what is
+// found a little later is a batch that costs one transfer. So it pauses, before
+// it looks again, for about as long as half of the work took that is behind it:
+// not at all in a round trip, where a pause would add to the answer's latency.
 const (
-	burst       = 8  // messages since the last wait that make a stream
-	pauseSingle = 1  // PAUSE instructions between two looks
-	pauseBurst  = 24 // the same in a stream
+	pauseMost = 250  // PAUSE instructions before the first look, at most
+	pauseMore = 24   // between later ones, at most
+	pauseSum  = 1000 // in all, before yielding
 )
 
 type spinner struct {
@@ -319,31 +319,35 @@ func (k *core) spinOn(ctx context.Context, s *side, attempt func() ring.Status) 
 	}
 	begin := time.Now()
 	n := k.passed(s)
-	looks := uint32(pauseSingle)
-	if n-s.spin.mark.Swap(n) >= burst {
-		looks = pauseBurst
+	looks := min(max((n-s.spin.mark.Swap(n))/2, 1), pauseMost)
+	for i, paused := 0, uint32(0); paused < pauseSum && !oneCPU(); i++ {
+		spinPause(looks)
+		paused += looks
+		if st := attempt(); !waits(st) {
+			s.spin.won()
+			return st
+		}
+		switch i {
+		case 0:
+			looks = min(looks, pauseMore)
+		case spinRounds / 2:
+			looks = pauseMore
+		}
 	}
 	for i := 0; ; i++ {
-		if i < spinRounds && !oneCPU() {
-			spinPause(looks)
-			if i == spinRounds/2 {
-				looks = pauseBurst
-			}
-		} else {
-			pause(i)
-		}
+		pause(spinRounds + i)
 		if st := attempt(); !waits(st) {
-			if i < spinRounds || time.Since(begin) < spinLimit {
+			if time.Since(begin) < spinLimit {
 				s.spin.won()
 			} else {
 				s.spin.missed()
 			}
 			return st
 		}
-		if i < spinRounds || i&3 != 3 {
+		if i&3 != 3 {
 			continue
 		}
-		if time.Since(begin) > limit || limit == spinLimit && i > spinRounds+yieldRounds {
+		if time.Since(begin) > limit || limit == spinLimit && i > yieldRounds {
 			break
 		}
 		if st, err := k.interrupted(ctx); st != ring.OK || err != nil {

@@ -13,7 +13,7 @@ func u64(base unsafe.Pointer, off uintptr) *uint64 { return (*uint64)(unsafe.Add
 // view lays the tables over mem, which is of g.Size() bytes and aligned to 8.
 func view(mem []byte, g *Geometry) *Queue {
 	base := unsafe.Pointer(unsafe.SliceData(mem))
-	q := &Queue{Geometry: g, wordCodec: newWordCodec(g), base: base, patience: 1<<16 + int(min(8*(g.slots+g.units), 1<<30))}
+	q := &Queue{Geometry: *g, wordCodec: newWordCodec(g), base: base, patience: 1<<16 + int(min(8*(g.slots+g.units), 1<<30))}
 	q.seatT = unsafe.Slice((*seatEntry)(unsafe.Add(base, g.offSeats)), g.seats)
 	q.deskT = unsafe.Slice((*deskEntry)(unsafe.Add(base, g.offDesks)), g.desks)
 	q.recT = unsafe.Slice((*recordEntry)(unsafe.Add(base, g.offRecords)), g.records)

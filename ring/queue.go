@@ -45,7 +45,7 @@ type Env interface {
 // All methods may be called by many goroutines at once, apart from those of one
 // Desk, which is used by one at a time.
 type Queue struct {
-	*Geometry
+	Geometry
 	wordCodec
 	env  Env
 	base unsafe.Pointer
@@ -221,7 +221,7 @@ func checkMemory(mem []byte, size int64) error {
 }
 
 // Static tells what Attach was given.
-func (q *Queue) Static() *Geometry { return q.Geometry }
+func (q *Queue) Static() *Geometry { return &q.Geometry }
 
 // RecvEvent is the futex word that receivers sleep on.
 func (q *Queue) RecvEvent() *uint32 { return u32(q.base, offRecvEvent) }

@@ -34,24 +34,44 @@ const (
 
 // A Sender is the sending side of an SPSC channel. One goroutine uses it at a time.
 type Sender struct {
-	q     *Queue
 	tail  uint64 // positions published
 	limit uint64 // tail may rise to here before head must be looked at
-	idx   uint64 // tail mod N
-	spsc
+	at    uint64 // where block tail mod N begins, in bytes from the first; packed: tail mod N
+	spscMap
+	spscSpace
+	_ [64]byte
 }
 
 // A Recver is the receiving side of an SPSC channel. One goroutine uses it at a time.
 type Recver struct {
-	q    *Queue
 	head uint64 // positions taken
 	seen uint64 // tail as last seen
-	idx  uint64 // head mod N
-	_    [96]byte
+	at   uint64 // where block head mod N begins; packed: head mod N
+	spscMap
+	_ [64]byte
 }
 
-// spsc is what the sender of packed messages knows of Space: virtual bytes.
-type spsc struct {
+// spscMap is where things are: copied from the Queue, so that a message costs no
+// walk over pointers.
+type spscMap struct {
+	blocks unsafe.Pointer // the first block
+	stride uint64
+	end    uint64  // stride × N
+	cursor *uint64 // the word that this side writes
+	event  *uint32 // what the other side sleeps on
+	q      *Queue
+}
+
+func (q *Queue) spscMap(cursor uintptr, event *uint32) spscMap {
+	stride := q.stride
+	if q.Packed() {
+		stride = 1 // at counts descriptors
+	}
+	return spscMap{q.blockAt(0), stride, stride * q.Capacity, u64(q.base, cursor), event, q}
+}
+
+// spscSpace is what the sender of packed messages knows of Space: virtual bytes.
+type spscSpace struct {
 	bytesTail, bytesHead uint64
 	start                uint64 // of the message being written
 	padAt, padLen        uint64 // what was skipped last at the end of a lap
@@ -67,7 +87,8 @@ func (q *Queue) ClaimSender() (*Sender, Status) {
 	if tail-head > q.Capacity {
 		return nil, Corrupt
 	}
-	s := &Sender{q: q, tail: tail, limit: head + q.Capacity, idx: tail % q.Capacity}
+	s := &Sender{tail: tail, limit: head + q.Capacity, spscMap: q.spscMap(offTail, q.RecvEvent())}
+	s.at = tail % q.Capacity * s.stride
 	if q.Packed() && tail != head {
 		last := (tail - 1) % q.Capacity
 		s.bytesTail = atomic.LoadUint64(&q.desc[2*last]) + padded(atomic.LoadUint64(&q.desc[2*last+1]))
@@ -85,7 +106,9 @@ func (q *Queue) ClaimRecver() (*Recver, Status) {
 		return nil, st
 	}
 	head := atomic.LoadUint64(u64(q.base, offHead))
-	return &Recver{q: q, head: head, seen: head, idx: head % q.Capacity}, OK
+	r := &Recver{head: head, seen: head, spscMap: q.spscMap(offHead, q.SendEvent())}
+	r.at = head % q.Capacity * r.stride
+	return r, OK
 }
 
 func (q *Queue) claim(off uintptr) Status {
@@ -118,8 +141,10 @@ func (s *Sender) Slot() (unsafe.Pointer, Status) {
 			return nil, st
 		}
 	}
-	s.q.race.given(s.idx)
-	return s.q.blockAt(s.idx), OK
+	if RaceEnabled {
+		s.q.race.given(s.tail % s.q.Capacity)
+	}
+	return unsafe.Add(s.blocks, s.at), OK
 }
 
 // refresh looks at head: OK when there is room.
@@ -171,7 +196,7 @@ func (s *Sender) Bytes(size int) ([]byte, Status) {
 			}
 			if used <= q.content*q.unit {
 				s.start = start
-				q.race.given(s.idx)
+				q.race.given(s.tail % q.Capacity)
 				return unsafe.Slice((*byte)(unsafe.Add(q.base, q.offPayload+start%q.bytes())), size), OK
 			}
 		}
@@ -186,8 +211,9 @@ func (s *Sender) Bytes(size int) ([]byte, Status) {
 
 // PublishBytes publishes the first size bytes of what Bytes gave.
 func (s *Sender) PublishBytes(size int) {
-	storeRelease64(&s.q.desc[2*s.idx], s.start)
-	storeRelease64(&s.q.desc[2*s.idx+1], uint64(size))
+	i := s.at
+	storeRelease64(&s.q.desc[2*i], s.start)
+	storeRelease64(&s.q.desc[2*i+1], uint64(size))
 	if skip := s.start - s.bytesTail; skip > 0 {
 		s.padAt, s.padLen = s.bytesTail, skip
 	}
@@ -198,13 +224,23 @@ func (s *Sender) PublishBytes(size int) {
 // Publish publishes the element written into Slot. Look at Queue.RecvAttention
 // afterwards.
 func (s *Sender) Publish() {
-	s.q.race.sending(s.idx)
-	s.tail++
-	if s.idx++; s.idx == s.q.Capacity {
-		s.idx = 0
+	if RaceEnabled {
+		s.q.race.sending(s.tail % s.q.Capacity)
 	}
-	storeRelease64(u64(s.q.base, offTail), s.tail) // T
+	s.tail++
+	if s.at += s.stride; s.at == s.end {
+		s.at = 0
+	}
+	storeRelease64(s.cursor, s.tail) // T
 }
+
+// Attention has EventWait or EventClosing set when a sender must do more after
+// publishing. The load may not go before the publishing store: on amd64 that is
+// the sleeper's membarrier's affair, elsewhere both are sequentially consistent.
+func (s *Sender) Attention() uint32 { return atomic.LoadUint32(s.event) & (EventWait | EventClosing) }
+
+// Attention has EventWait set when a receiver must do more after freeing; likewise.
+func (r *Recver) Attention() uint32 { return atomic.LoadUint32(r.event) & EventWait }
 
 // RecvAttention has EventWait or EventClosing set when a sender must do more after
 // publishing. The load may not go before the publishing store: on amd64 that is
@@ -273,7 +309,7 @@ func (r *Recver) Front() (unsafe.Pointer, Status) {
 			return nil, st
 		}
 	}
-	return r.q.blockAt(r.idx), OK
+	return unsafe.Add(r.blocks, r.at), OK
 }
 
 // refill looks at tail: OK when there is a message.
@@ -307,8 +343,9 @@ func (r *Recver) FrontBytes() ([]byte, Status) {
 		}
 	}
 	q := r.q
-	start := atomic.LoadUint64(&q.desc[2*r.idx]) % q.bytes()
-	size := atomic.LoadUint64(&q.desc[2*r.idx+1])
+	i := r.at
+	start := atomic.LoadUint64(&q.desc[2*i]) % q.bytes()
+	size := atomic.LoadUint64(&q.desc[2*i+1])
 	if size > q.MaxMessage || size > q.bytes()-start {
 		return nil, Corrupt
 	}
@@ -316,20 +353,22 @@ func (r *Recver) FrontBytes() ([]byte, Status) {
 }
 
 // Received is to be called between Front and reading, for the race detector.
-func (r *Recver) Received() { r.q.race.received(r.idx) }
+func (r *Recver) Received() { r.q.race.received(r.head % r.q.Capacity) }
 
 // Waiting says how many messages have been seen to wait.
 func (r *Recver) Waiting() uint64 { return r.seen - r.head }
 
 // Advance takes the oldest message. Look at Queue.SendAttention afterwards.
 func (r *Recver) Advance() {
-	r.q.race.received(r.idx)
-	r.q.race.freeing(r.idx)
-	r.head++
-	if r.idx++; r.idx == r.q.Capacity {
-		r.idx = 0
+	if RaceEnabled {
+		r.q.race.received(r.head % r.q.Capacity)
+		r.q.race.freeing(r.head % r.q.Capacity)
 	}
-	storeRelease64(u64(r.q.base, offHead), r.head) // H
+	r.head++
+	if r.at += r.stride; r.at == r.end {
+		r.at = 0
+	}
+	storeRelease64(r.cursor, r.head) // H
 }
 
 // LenSPSC counts the messages that wait.
@@ -377,23 +416,25 @@ func (s *Sender) Ahead(n uint64) (unsafe.Pointer, Status) {
 			return nil, Full
 		}
 	}
-	i := s.idx + n
-	if i >= s.q.Capacity {
-		i -= s.q.Capacity
+	at := s.at + n*s.stride
+	if at >= s.end {
+		at -= s.end
 	}
-	return s.q.blockAt(i), OK
+	return unsafe.Add(s.blocks, at), OK
 }
 
 // PublishRun publishes the n elements written into Ahead(0) to Ahead(n-1).
 func (s *Sender) PublishRun(n uint64) {
-	for i := range n {
-		s.q.race.sending((s.idx + i) % s.q.Capacity)
+	if RaceEnabled {
+		for i := range n {
+			s.q.race.sending((s.tail + i) % s.q.Capacity)
+		}
 	}
 	s.tail += n
-	if s.idx += n; s.idx >= s.q.Capacity {
-		s.idx -= s.q.Capacity
+	if s.at += n * s.stride; s.at >= s.end {
+		s.at -= s.end
 	}
-	storeRelease64(u64(s.q.base, offTail), s.tail) // T
+	storeRelease64(s.cursor, s.tail) // T
 }
 
 // Further is the block of the n-th message from the oldest. OK, Empty or Corrupt.
@@ -406,22 +447,24 @@ func (r *Recver) Further(n uint64) (unsafe.Pointer, Status) {
 			return nil, Empty
 		}
 	}
-	i := r.idx + n
-	if i >= r.q.Capacity {
-		i -= r.q.Capacity
+	at := r.at + n*r.stride
+	if at >= r.end {
+		at -= r.end
 	}
-	return r.q.blockAt(i), OK
+	return unsafe.Add(r.blocks, at), OK
 }
 
 // AdvanceRun takes the n oldest messages at once.
 func (r *Recver) AdvanceRun(n uint64) {
-	for i := range n {
-		r.q.race.received((r.idx + i) % r.q.Capacity)
-		r.q.race.freeing((r.idx + i) % r.q.Capacity)
+	if RaceEnabled {
+		for i := range n {
+			r.q.race.received((r.head + i) % r.q.Capacity)
+			r.q.race.freeing((r.head + i) % r.q.Capacity)
+		}
 	}
 	r.head += n
-	if r.idx += n; r.idx >= r.q.Capacity {
-		r.idx -= r.q.Capacity
+	if r.at += n * r.stride; r.at >= r.end {
+		r.at -= r.end
 	}
-	storeRelease64(u64(r.q.base, offHead), r.head) // H
+	storeRelease64(r.cursor, r.head) // H
 }
