@@ -17,6 +17,7 @@ type Chan[T any] struct {
 	core     *core
 	codec    Codec[T] // nil: T lies in its slot as it is
 	transfer transfer
+	fast     bool       // putFast and getFast may be tried first
 	raw      bool       // codec reads shared memory directly: []byte and string
 	headers  *sync.Pool // of *T, for RecvFunc
 }

@@ -74,12 +74,15 @@ func (bytesCodec[T]) Append(dst []byte, v T) ([]byte, error) {
 }
 
 func (bytesCodec[T]) Decode(src []byte, v *T) error {
-	b := asBytes(v)
-	if *b == nil {
-		*b = make([]byte, 0, len(src))
+	loadBytes(asBytes(v), src)
+	return nil
+}
+
+func loadBytes(b *[]byte, src []byte) {
+	if *b == nil && len(src) == 0 {
+		*b = []byte{}
 	}
 	*b = append((*b)[:0], src...)
-	return nil
 }
 
 // stringCodec carries a string as its bytes, valid UTF-8 or not. Decode reads

@@ -17,12 +17,8 @@ var scratches = sync.Pool{New: func() any { return new([]byte) }}
 // encoded returns the bytes of v. scratch, if not nil, is to be given back with
 // scratches.Put when they have been copied.
 func (c *Chan[T]) encoded(v *T) (data []byte, scratch *[]byte, err error) {
-	switch c.transfer {
-	case transferBytes:
-		return *asBytes(v), nil, nil
-	case transferString:
-		s := *asString(v)
-		return unsafe.Slice(unsafe.StringData(s), len(s)), nil, nil
+	if c.raw {
+		return c.rawBytes(v), nil, nil
 	}
 	scratch = scratches.Get().(*[]byte)
 	out, err := c.codec.Append((*scratch)[:0], *v)
@@ -32,6 +28,37 @@ func (c *Chan[T]) encoded(v *T) (data []byte, scratch *[]byte, err error) {
 		return nil, nil, err
 	}
 	return out, scratch, nil
+}
+
+// rawBytes are the bytes of a []byte or string.
+func (c *Chan[T]) rawBytes(v *T) []byte {
+	if c.transfer == transferBytes {
+		return *asBytes(v)
+	}
+	s := *asString(v)
+	return unsafe.Slice(unsafe.StringData(s), len(s))
+}
+
+// loadRaw makes *v the receiver's own copy of b. Like Decode it reads b once; but it is
+// no method of an interface, so v may stay on the stack.
+func (c *Chan[T]) loadRaw(v *T, b []byte) {
+	if c.transfer == transferBytes {
+		loadBytes(asBytes(v), b)
+	} else {
+		*asString(v) = string(b)
+	}
+}
+
+// putRaw tries once to send a []byte or string.
+func (c *Chan[T]) putRaw(v *T) ring.Status {
+	k, data := c.core, c.rawBytes(v)
+	switch {
+	case uint64(len(data)) > k.q.MaxMessage:
+		return statusTooLarge
+	case k.kind == kindPacked:
+		return k.putPacked(data)
+	}
+	return k.putSPSCPacked(data)
 }
 
 func (c *Chan[T]) sendEncoded(ctx context.Context, op string, v *T, wait bool) error {
@@ -153,9 +180,6 @@ func (k *core) putSPSCPacked(data []byte) ring.Status {
 // getDecoded tries once to take an encoded message.
 func (c *Chan[T]) getDecoded(v *T) ring.Status {
 	k := c.core
-	if c.raw {
-		return c.getRaw(v)
-	}
 	scratch := scratches.Get().(*[]byte)
 	defer scratches.Put(scratch)
 	st := k.getBytes(scratch)
@@ -181,7 +205,7 @@ func (c *Chan[T]) decodeError() error {
 	return ErrCorrupt
 }
 
-// getRaw takes a []byte or string straight out of shared memory.
+// getRaw tries once to take a []byte or string straight out of shared memory.
 func (c *Chan[T]) getRaw(v *T) ring.Status {
 	k := c.core
 	if k.kind == kindSPSCPacked {
@@ -195,9 +219,9 @@ func (c *Chan[T]) getRaw(v *T) ring.Status {
 		}
 		b, st := r.FrontBytes()
 		if st == ring.OK {
-			_ = c.codec.Decode(b, v) // raw codecs do not fail
+			c.loadRaw(v, b)
 			r.Advance()
-			if k.fenced || k.q.SendAttention() != 0 {
+			if k.fenced || r.Attention() != 0 {
 				k.freed()
 			}
 		}
@@ -207,13 +231,50 @@ func (c *Chan[T]) getRaw(v *T) ring.Status {
 	if st != ring.OK {
 		return st
 	}
-	defer d.Unlock()
+	if st = c.copyRaw(d, v); st == ring.Busy {
+		st = c.holdRaw(d, v)
+	}
+	if st == ring.OK && ring.Attention(k.q.SendEvent()) {
+		k.notifySend()
+	}
+	d.Unlock()
+	return st
+}
+
+// copyRaw copies a small message first and takes it then. Busy: holdRaw must.
+func (c *Chan[T]) copyRaw(d *ring.Desk, v *T) ring.Status {
+	if c.transfer == transferBytes && *asBytes(v) != nil {
+		return ring.Busy // what is in the caller's memory stays unless a message comes
+	}
+	var own []byte
+	for {
+		b, st := d.PeekBytes()
+		if st != ring.OK {
+			return st
+		}
+		if len(b) > bigElem {
+			return ring.Busy
+		}
+		loadBytes(&own, b)
+		if d.TakeBytes() {
+			break
+		}
+	}
+	if c.transfer == transferBytes {
+		*asBytes(v) = own
+	} else {
+		*asString(v) = unsafe.String(unsafe.SliceData(own), len(own))
+	}
+	return ring.OK
+}
+
+func (c *Chan[T]) holdRaw(d *ring.Desk, v *T) ring.Status {
 	h, st := d.Hold()
 	if st != ring.OK {
 		return st
 	}
-	_ = c.codec.Decode(bytesOf(&h), v)
-	return k.freeHeld(d, &h)
+	c.loadRaw(v, bytesOf(&h))
+	return c.core.free(d, &h)
 }
 
 // getBytes takes an encoded message as a private copy.

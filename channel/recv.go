@@ -8,11 +8,14 @@ import (
 	"github.com/shmchan/shmchan/ring"
 )
 
-// get tries once to take an element into v.
+// get tries once to take an element, a []byte or a string into v.
 func (c *Chan[T]) get(v *T) ring.Status {
 	k := c.core
-	if k.kind == kindSPSC {
+	switch {
+	case k.kind == kindSPSC:
 		return c.getSPSC(v)
+	case c.raw:
+		return c.getRaw(v)
 	}
 	d := k.recvDesk0.Load()
 	if d == nil || !d.TryLock() {
@@ -87,6 +90,23 @@ func (c *Chan[T]) getSPSC(v *T) ring.Status {
 	}
 	ring.StoreRelease32(&k.inRecv, 0)
 	return ring.OK
+}
+
+// getFast is getSPSC for what nearly every Recv comes to. False: nothing was taken.
+func (c *Chan[T]) getFast(r *ring.Recver, v *T) bool {
+	k := c.core
+	ring.StoreRelease32(&k.inRecv, 1)
+	if k.recvStop.Load() != 0 || !r.Ready() {
+		ring.StoreRelease32(&k.inRecv, 0)
+		return false
+	}
+	loadElem(v, r.Block())
+	r.Advance()
+	if r.Attention() != 0 {
+		k.freed()
+	}
+	ring.StoreRelease32(&k.inRecv, 0)
+	return true
 }
 
 func (k *core) outRecv(st ring.Status) ring.Status {
@@ -277,7 +297,12 @@ func (c *Chan[T]) recvNew(ctx context.Context, op string) (v T, err error) {
 // each message goes to one of them.
 func (c *Chan[T]) Recv() (v T, ok bool) {
 	var err error
-	if c.plain() {
+	if c.fast {
+		if r := c.core.spscRecv.Load(); r != nil && c.getFast(r, &v) {
+			return v, true
+		}
+		err = c.recvPlain(never, "receive", &v)
+	} else if c.plain() {
 		if c.get(&v) == ring.OK {
 			return v, true
 		}

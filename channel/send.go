@@ -7,12 +7,15 @@ import (
 	"github.com/shmchan/shmchan/ring"
 )
 
-// put tries once to send an element. The plain paths of MPMC and SPSC; what they
+// put tries once to send an element, a []byte or a string. The plain paths of MPMC and SPSC; what they
 // cost beyond the ring is a desk's lock or two plain stores (core).
 func (c *Chan[T]) put(v *T) ring.Status {
 	k := c.core
-	if k.kind == kindSPSC {
+	switch {
+	case k.kind == kindSPSC:
 		return c.putSPSC(v)
+	case c.raw:
+		return c.putRaw(v)
 	}
 	d := k.sendDesk0.Load()
 	if d == nil || !d.TryLock() {
@@ -63,6 +66,24 @@ func (c *Chan[T]) putSPSC(v *T) ring.Status {
 	}
 	ring.StoreRelease32(&k.inSend, 0)
 	return ring.OK
+}
+
+// putFast is putSPSC for what nearly every Send comes to, all in one function: there
+// is room, and nobody sleeps. False: nothing was sent.
+func (c *Chan[T]) putFast(s *ring.Sender, v *T) bool {
+	k := c.core
+	ring.StoreRelease32(&k.inSend, 1)
+	if k.sendStop.Load() != 0 || !s.Ready() {
+		ring.StoreRelease32(&k.inSend, 0)
+		return false
+	}
+	storeElem(s.Block(), v)
+	s.Publish()
+	if s.Attention() != 0 {
+		return k.outSend(k.published(s, 1)) == ring.OK
+	}
+	ring.StoreRelease32(&k.inSend, 0)
+	return true
 }
 
 // outSend ends the guard of the SPSC fast path.
@@ -188,10 +209,10 @@ func (k *core) hungUp(own, peer uint64) ring.Status {
 	return ring.OK
 }
 
-// plain says that T crosses as it is and through a ring: the paths on which
-// nothing may move to the heap. (An interface's method, or a closure that is
-// kept, would make the compiler move v there for every call.)
-func (c *Chan[T]) plain() bool { return c.codec == nil && c.core.kind != kindMeet }
+// plain says that T crosses as it is, bytes and strings too, and through a ring: the
+// paths on which nothing may move to the heap. (An interface's method, or a closure
+// that is kept, would make the compiler move v there for every call.)
+func (c *Chan[T]) plain() bool { return (c.codec == nil || c.raw) && !c.core.kind.meeting() }
 
 // sendPlain sends an element, waiting if need be. ctx may be nil.
 func (c *Chan[T]) sendPlain(ctx context.Context, op string, v *T) error {
@@ -200,7 +221,15 @@ func (c *Chan[T]) sendPlain(ctx context.Context, op string, v *T) error {
 	if waits(st) {
 		return k.await(ctx, op, true, func() ring.Status { return c.trySend(v) })
 	}
-	return opError(op, k.name, orStatus(nil, st))
+	return c.sendError(op, v, st)
+}
+
+// sendError is the error for a status that is not to be waited for.
+func (c *Chan[T]) sendError(op string, v *T, st ring.Status) error {
+	if st == statusTooLarge && c.raw {
+		return opError(op, c.core.name, tooLarge(len(c.rawBytes(v)), c.core.q.MaxMessage))
+	}
+	return opError(op, c.core.name, orStatus(nil, st))
 }
 
 // sendOther sends what is encoded, or on a rendezvous.
@@ -244,6 +273,12 @@ func (k *core) await(ctx context.Context, op string, send bool, attempt func() r
 // ErrBusy on an SPSC channel that another handle sends on, ErrCorrupt. With an
 // error nothing was sent.
 func (c *Chan[T]) Send(v T) error {
+	if c.fast {
+		if s := c.core.spscSend.Load(); s != nil && c.putFast(s, &v) {
+			return nil
+		}
+		return c.sendPlain(never, "send", &v)
+	}
 	if !c.plain() {
 		return c.sendOther(never, "send", &v, true)
 	}
@@ -278,7 +313,7 @@ func (c *Chan[T]) TrySend(v T) error {
 		c.core.lookAround()
 		st = c.trySend(&v)
 	}
-	return opError(op, c.core.name, orStatus(nil, st))
+	return c.sendError(op, &v, st)
 }
 
 // SendBatch sends all of vs, in order, waiting whenever the channel is full. n says

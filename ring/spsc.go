@@ -141,10 +141,18 @@ func (s *Sender) Slot() (unsafe.Pointer, Status) {
 			return nil, st
 		}
 	}
+	return s.Block(), OK
+}
+
+// Ready says that there is room for sure: Slot would say OK.
+func (s *Sender) Ready() bool { return s.tail != s.limit }
+
+// Block is what Slot returns when there is room.
+func (s *Sender) Block() unsafe.Pointer {
 	if RaceEnabled {
 		s.q.race.given(s.tail % s.q.Capacity)
 	}
-	return unsafe.Add(s.blocks, s.at), OK
+	return unsafe.Add(s.blocks, s.at)
 }
 
 // refresh looks at head: OK when there is room.
@@ -309,8 +317,14 @@ func (r *Recver) Front() (unsafe.Pointer, Status) {
 			return nil, st
 		}
 	}
-	return unsafe.Add(r.blocks, r.at), OK
+	return r.Block(), OK
 }
+
+// Ready says that there is a message for sure: Front would say OK.
+func (r *Recver) Ready() bool { return r.head != r.seen }
+
+// Block is what Front returns when there is a message.
+func (r *Recver) Block() unsafe.Pointer { return unsafe.Add(r.blocks, r.at) }
 
 // refill looks at tail: OK when there is a message.
 func (r *Recver) refill() Status {
