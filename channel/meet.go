@@ -260,7 +260,8 @@ func (k *core) claimSeat(which uint64) ring.Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	st := k.q.ClaimSeats(which)
-	if st == ring.Busy && k.sweep() {
+	if st == ring.Busy {
+		k.sweep() // or another process just has
 		st = k.q.ClaimSeats(which)
 	}
 	return st

@@ -136,7 +136,8 @@ func (k *core) claimRecv() ring.Status {
 		return statusAgain
 	}
 	r, st := k.q.ClaimRecver()
-	if st == ring.Busy && k.sweep() {
+	if st == ring.Busy {
+		k.sweep() // or another process just has
 		r, st = k.q.ClaimRecver()
 	}
 	if st != ring.OK {

@@ -148,7 +148,8 @@ func (k *core) claimSend() ring.Status {
 		return statusAgain
 	}
 	s, st := k.q.ClaimSender()
-	if st == ring.Busy && k.sweep() {
+	if st == ring.Busy {
+		k.sweep() // or another process just has
 		s, st = k.q.ClaimSender()
 	}
 	if st != ring.OK {

@@ -52,7 +52,7 @@ type Desk struct {
 
 	tail, head cursor
 	seen       uint64 // the word that Peek saw
-	seenUnit   uint64 // the extent's word that PeekBytes saw
+	seenUnit   uint64 // identity of the extent that PeekBytes saw
 	sent, got  uint32
 	steps      uint32
 	astrays    uint32 // since moved was sent + got

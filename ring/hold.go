@@ -26,8 +26,8 @@ func recOwner(w uint64) uint64 { return w >> 8 }
 
 func (q *Queue) setRecord(r, state, owner, block, pos uint64) {
 	e := &q.recT[r]
-	if q.unitW != nil && block < uint64(len(q.unitW)) {
-		atomic.StoreUint64(&e.unit, atomic.LoadUint64(&q.unitW[block]))
+	if q.unitW != nil {
+		atomic.StoreUint64(&e.unit, q.extentID(block))
 	}
 	atomic.StoreUint64(&e.block, block)
 	atomic.StoreUint64(&e.pos, pos)
@@ -280,8 +280,8 @@ func (d *Desk) Free(h *Held) Status {
 func (d *Desk) freeInPlace(h *Held) (st Status, done bool) {
 	q := d.q
 	blk := q.block(h.w)
-	if q.unitW != nil && blk < uint64(len(q.unitW)) {
-		d.freeing(h.c, blk, atomic.LoadUint64(&q.unitW[blk]))
+	if q.unitW != nil {
+		d.freeing(h.c, blk, q.extentID(blk))
 	}
 	for w := h.w; ; w = h.w | flagC {
 		n := withState(w, stateEmpty)&^(ownMask<<q.ownShift) + 1<<q.lapShift

@@ -201,8 +201,8 @@ func evilPlace(r *rand.Rand, g *Geometry) int {
 		{g.offRecords, g.offSlots},
 		{g.offSlots, g.offOwners},
 		{g.offOwners, min(g.offUnits, g.offOwners+1024)},
-		{g.offUnits, g.offSizes},
-		{g.offSizes, g.offPayload},
+		{g.offUnits, g.offBirths},
+		{g.offBirths, g.offPayload},
 		{g.offPayload, min(g.totalSize, g.offPayload+256)},
 	}
 	for {

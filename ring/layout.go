@@ -21,7 +21,7 @@ import (
 //	       ├ slots     Slots × 8 (SPSC, packed: Slots × 16)
 //	       ├ owners    Blocks × 4     which desk acquired a block last
 //	       ├ units     Units × 8      one word per unit of Space
-//	       ├ sizes     Units × 4      bytes of the message that begins there
+//	       ├ births    Units × 8      the size of the message that begins there, its lap
 //	       ├ blocks    Blocks × Stride   or
 //	       └ space     Units × Unit
 
@@ -58,7 +58,7 @@ const (
 	hdrOffSlots    = 144 // u64
 	hdrOffOwners   = 152 // u64
 	hdrOffUnits    = 160 // u64
-	hdrOffSizes    = 168 // u64
+	hdrOffBirths   = 168 // u64
 	hdrOffPayload  = 176 // u64
 	hdrDesc        = 512
 
@@ -135,7 +135,7 @@ type deskEntry struct {
 	nextPos  uint64 // 1 + position where it lies; holder only, written after next
 	freePos  uint64 // 1 + position whose packed message is being freed; holder only
 	freeUnit uint64 // its extent
-	freeWord uint64 // the unit word that stood there
+	freeWord uint64 // the extent's identity
 	_        [9]uint64
 }
 
@@ -143,7 +143,7 @@ type recordEntry struct {
 	word  uint64 // state | owner's seat | incarnation; under the lock
 	block uint64 // block or extent that is held
 	pos   uint64 // 1 + position that the message had, orders redelivery
-	unit  uint64 // packed: the unit word of the extent
+	unit  uint64 // packed: the extent's identity
 }
 
 // Compile-time checks that the entries are what the layout says.
@@ -187,7 +187,7 @@ type Geometry struct {
 	units, unit, content           uint64
 	offSeats, offDesks, offRecords uint64
 	offSlots, offOwners            uint64
-	offUnits, offSizes             uint64
+	offUnits, offBirths            uint64
 	offPayload, totalSize          uint64
 }
 
@@ -303,7 +303,7 @@ func (g *Geometry) place() error {
 		unitWords = 0
 	}
 	g.offUnits = section(unitWords, 8)
-	g.offSizes = section(unitWords, 4)
+	g.offBirths = section(unitWords, 8)
 	if g.Packed() {
 		g.offPayload = section(g.units, g.unit)
 	} else {

@@ -40,7 +40,7 @@ func TestLayoutIsWhatItWas(t *testing.T) {
 		"slots at":         {hdrOffSlots, 144},
 		"owners at":        {hdrOffOwners, 152},
 		"units at":         {hdrOffUnits, 160},
-		"sizes at":         {hdrOffSizes, 168},
+		"births at":        {hdrOffBirths, 168},
 		"payload at":       {hdrOffPayload, 176},
 		"recv event":       {offRecvEvent, 2048},
 		"send event":       {offSendEvent, 2176},
@@ -224,7 +224,7 @@ func TestLayoutOfAnything(t *testing.T) {
 		}
 		offs := []uint64{
 			headerSize, g.offSeats + 1, g.offDesks, g.offRecords, g.offSlots, g.offOwners, g.offUnits,
-			g.offSizes, g.offPayload, g.totalSize + 1,
+			g.offBirths, g.offPayload, g.totalSize + 1,
 		}
 		for i := range offs[1:] {
 			if offs[i+1] < offs[i] {

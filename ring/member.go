@@ -311,8 +311,8 @@ func (q *Queue) sweepSpace(s int) {
 	for range q.units {
 		u := v % q.units
 		w := atomic.LoadUint64(&q.unitW[u])
-		n := q.unitLen(w)
-		if q.unitAhead(w, v/q.units) != 0 || n == 0 || n > q.units-u {
+		n, a := q.unitLen(w), q.unitAhead(w, v/q.units)
+		if a != 0 && a != 1 || n == 0 || n > q.units-u {
 			h := atomic.LoadUint64(u64(q.base, offSpaceHead))
 			if h <= v {
 				return // the end of the chain
@@ -320,8 +320,8 @@ func (q *Queue) sweepSpace(s int) {
 			v = h // overtaken: what lies before was free
 			continue
 		}
-		if unitState(w) == unitUsed && unitOwner(w) == s && !refs[u] {
-			q.freeExtent(u, w)
+		if unitInUse(w) && unitOwner(w) == s && !refs[u] {
+			q.freeExtent(u, q.extentOf(u, w))
 		}
 		v += n
 	}

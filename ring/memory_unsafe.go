@@ -28,7 +28,7 @@ func view(mem []byte, g *Geometry) *Queue {
 	}
 	if g.offPayload > g.offUnits {
 		q.unitW = unsafe.Slice((*uint64)(unsafe.Add(base, g.offUnits)), g.units)
-		q.sizes = unsafe.Slice((*uint32)(unsafe.Add(base, g.offSizes)), g.units)
+		q.births = unsafe.Slice((*birth)(unsafe.Add(base, g.offBirths)), g.units)
 	}
 	return q
 }

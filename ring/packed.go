@@ -29,9 +29,7 @@ func (d *Desk) PeekBytes() ([]byte, Status) {
 			continue
 		}
 		u := q.block(w)
-		if u < uint64(len(q.unitW)) {
-			d.seenUnit = atomic.LoadUint64(&q.unitW[u])
-		}
+		d.seenUnit = q.extentID(u)
 		data, size, ok := q.extent(u)
 		if atomic.LoadUint64(s) != w {
 			continue // taken, and its extent is somebody else's
@@ -66,11 +64,11 @@ func (d *Desk) TakeBytes() bool {
 
 // freeing writes down, before the slot is freed, which extent goes with it: if
 // this process dies in between, a sweep frees the extent.
-func (d *Desk) freeing(c cursor, u, unit uint64) {
+func (d *Desk) freeing(c cursor, u, id uint64) {
 	e := &d.q.deskT[d.idx]
 	storeRelease64(&e.freePos, 0)
 	storeRelease64(&e.freeUnit, u)
-	storeRelease64(&e.freeWord, unit)
+	storeRelease64(&e.freeWord, id)
 	storeRelease64(&e.freePos, d.q.pos(c)+1)
 }
 

@@ -56,7 +56,7 @@ type Queue struct {
 	desc   []uint64 // SPSC packed: extents, two words each
 	owners []uint32
 	unitW  []uint64
-	sizes  []uint32
+	births []birth
 	seatT  []seatEntry
 	deskT  []deskEntry
 	recT   []recordEntry
@@ -137,7 +137,7 @@ func staticFields(g *Geometry) []staticField {
 		{hdrOffSlots, 8, g.offSlots, "slots' offset"},
 		{hdrOffOwners, 8, g.offOwners, "owners' offset"},
 		{hdrOffUnits, 8, g.offUnits, "units' offset"},
-		{hdrOffSizes, 8, g.offSizes, "sizes' offset"},
+		{hdrOffBirths, 8, g.offBirths, "births' offset"},
 		{hdrOffPayload, 8, g.offPayload, "payload's offset"},
 	}
 }

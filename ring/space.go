@@ -15,18 +15,17 @@ import (
 //	    happens only at the end of the chain, by one CAS on the word there, which
 //	    names the owner. So there is no instant at which bytes are taken and
 //	    nobody knows by whom.
-//	S2  spaceHead is a position of the chain up to which all extents are free. It is
-//	    moved by CAS, over free extents only.
+//	S2  spaceHead is a position of the chain up to which all extents are free, or
+//	    carried on (carry.go). It is moved by CAS, over such extents only.
 //	S3  An extent [v, v+k) is allocated only if v+k ≤ spaceHead + units.
 //	S4  Only the owner of the message frees its extent (or a sweep, under the
-//	    lock, what a dead process left), by a CAS from exactly the word that stood
-//	    there, so freeing twice is harmless.
-//
+//	    lock, what a dead process left), by a CAS from a word of exactly that
+//	    extent, told by its identity, so freeing twice is harmless.
 //	S5  The messages between spaceHead and the end of the chain take up at most
 //	    content units. There are more units than that, because an extent lies in
 //	    one piece: what is skipped at the end of a lap does not count (padIn).
 //
-// An extent that is held long keeps back what lies behind it.
+// An extent that is held long would keep back what lies behind it: see carry.go.
 
 // Alloc takes an extent for size bytes. OK, NoSpace or Corrupt.
 func (d *Desk) Alloc(size int) (uint64, Status) {
@@ -38,6 +37,16 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 	if k > q.content {
 		return 0, NoSpace
 	}
+	u, st := d.append(k)
+	if st == NoSpace {
+		return d.squeeze(k)
+	}
+	return u, st
+}
+
+// append allocates k units at the end of the chain.
+func (d *Desk) append(k uint64) (uint64, Status) {
+	q := d.q
 	for range q.patience {
 		v := d.virtual
 		u, lap := v%q.units, v/q.units
@@ -52,12 +61,16 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 			continue
 		case a > 0:
 			// The chain has gone past this place a lap later, so spaceHead
-			// is beyond it (S3) and on the chain (S2).
+			// is beyond it (S3) and on the chain (S2), or the extent was carried.
 			h := atomic.LoadUint64(u64(q.base, offSpaceHead))
-			if h <= v {
+			switch n := q.unitLen(w); {
+			case h > v:
+				d.virtual = h
+			case a == 1 && n > 0 && n <= q.units-u:
+				d.virtual = v + n
+			default:
 				return 0, Corrupt
 			}
-			d.virtual = h
 			continue
 		}
 		need, state := k, uint64(unitUsed)
@@ -72,17 +85,29 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 				return 0, NoSpace
 			}
 		}
-		if state == unitFree {
-			storeRelease64(u64(q.base, offPad), lap<<32|u)
-		}
-		if atomic.CompareAndSwapUint64(&q.unitW[u], w, q.unitWord(lap, q.seat, need, state)) {
-			d.virtual = v + need
-			if state == unitUsed {
-				return u, OK
-			}
+		if d.extend(w, need, state) && state == unitUsed {
+			return u, OK
 		}
 	}
 	return 0, Corrupt
+}
+
+// extend adds an extent to the chain, whose end is at d.virtual; w stands there.
+func (d *Desk) extend(w, n, state uint64) bool {
+	q := d.q
+	u, lap := d.virtual%q.units, d.virtual/q.units
+	if state == unitFree && u+n == q.units {
+		storeRelease64(u64(q.base, offPad), lap<<32|u)
+	}
+	fresh := q.unitWord(lap, q.seat, n, state)
+	if !atomic.CompareAndSwapUint64(&q.unitW[u], w, fresh) {
+		return false
+	}
+	if state == unitUsed {
+		storeRelease32(&q.births[u].born, q.unitBirth(fresh))
+	}
+	d.virtual += n
+	return true
 }
 
 // fits says whether need units at v are free (S3) and k of them may be content (S5).
@@ -120,10 +145,10 @@ func (d *Desk) pushSpaceHead(end uint64) Status {
 	s := u64(q.base, offSpaceHead)
 	for range q.patience {
 		from := atomic.LoadUint64(s)
-		if from > end || end-from > q.units {
+		if from > end || end-from > 2*q.units {
 			// Others have gone on, or the memory lies; S3 cannot hold with it.
 			d.spaceHead = from
-			if end-from > q.units && from <= end {
+			if from <= end {
 				return Corrupt
 			}
 			return OK
@@ -131,8 +156,8 @@ func (d *Desk) pushSpaceHead(end uint64) Status {
 		h := from
 		for h < end && h-from < 4096 {
 			w := atomic.LoadUint64(&q.unitW[h%q.units])
-			n := q.unitLen(w)
-			if q.unitAhead(w, h/q.units) != 0 || unitState(w) != unitFree || n == 0 || n > q.units-h%q.units {
+			n, a := q.unitLen(w), q.unitAhead(w, h/q.units)
+			if a != 1 && (a != 0 || unitState(w) != unitFree) || n == 0 || n > q.units-h%q.units {
 				break
 			}
 			h += n
@@ -152,10 +177,50 @@ func (d *Desk) pushSpaceHead(end uint64) Status {
 	return OK
 }
 
-// freeExtent frees the extent at unit u whose word was w.
-func (q *Queue) freeExtent(u, w uint64) {
-	if u < uint64(len(q.unitW)) && unitState(w) == unitUsed {
-		atomic.CompareAndSwapUint64(&q.unitW[u], w, withUnitState(w, unitFree))
+// extentID is the identity of the extent that is in use at unit u, or 0.
+func (q *Queue) extentID(u uint64) uint64 {
+	if u >= uint64(len(q.unitW)) {
+		return 0
+	}
+	for range q.patience {
+		w := atomic.LoadUint64(&q.unitW[u])
+		if !unitInUse(w) {
+			return 0
+		}
+		if id := q.extentOf(u, w); id != 0 {
+			return id
+		}
+	}
+	return 0
+}
+
+// extentOf is the identity of the extent whose word at unit u is w, in use. 0: the word
+// has changed.
+func (q *Queue) extentOf(u, w uint64) uint64 {
+	born := q.unitBirth(w)
+	if unitState(w) == unitCarried {
+		born = atomic.LoadUint32(&q.births[u].born)
+		if atomic.LoadUint64(&q.unitW[u]) != w {
+			return 0 // they may be of two extents
+		}
+	}
+	return q.identity(w, born)
+}
+
+// freeExtent frees the extent at unit u, if that still is the one with this identity.
+func (q *Queue) freeExtent(u, id uint64) {
+	if u >= uint64(len(q.unitW)) || id == 0 {
+		return
+	}
+	for range q.patience {
+		w := atomic.LoadUint64(&q.unitW[u])
+		born := q.unitBirth(w)
+		if unitState(w) == unitCarried {
+			born = atomic.LoadUint32(&q.births[u].born)
+		}
+		if !unitInUse(w) || q.identity(w, born) != id || atomic.CompareAndSwapUint64(&q.unitW[u], w, withUnitState(w, unitFree)) {
+			return
+		}
 	}
 }
 
@@ -169,10 +234,10 @@ func (q *Queue) extent(u uint64) (unsafe.Pointer, int, bool) {
 	}
 	w := atomic.LoadUint64(&q.unitW[u])
 	n := q.unitLen(w)
-	if unitState(w) != unitUsed || n == 0 || n > q.units-u {
+	if !unitInUse(w) || n == 0 || n > q.units-u {
 		return nil, 0, false
 	}
-	size := uint64(atomic.LoadUint32(&q.sizes[u]))
+	size := uint64(atomic.LoadUint32(&q.births[u].size))
 	if size > n*q.unit || size > q.MaxMessage {
 		return nil, 0, false
 	}
@@ -213,14 +278,12 @@ func (d *Desk) Room() Status {
 
 // Release frees an extent that was allocated and not published.
 func (q *Queue) Release(u uint64) {
-	if u < uint64(len(q.unitW)) {
-		q.freeExtent(u, atomic.LoadUint64(&q.unitW[u]))
-	}
+	q.freeExtent(u, q.extentID(u))
 }
 
 // Written says that the first size bytes of the extent are the message.
 func (d *Desk) Written(u uint64, size int) {
 	if u < d.q.units {
-		storeRelease32(&d.q.sizes[u], uint32(size))
+		storeRelease32(&d.q.births[u].size, uint32(size))
 	}
 }

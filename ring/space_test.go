@@ -34,8 +34,25 @@ func TestExtentsAgainstAModel(t *testing.T) {
 			size = min(size, most)
 			u, st := d.Alloc(int(size))
 			if st == NoSpace {
-				if len(live) == 0 {
-					t.Fatalf("no space for %d bytes where nothing is", size)
+				// Exactly when the content would be too much, or lies such that no
+				// run of free units, which ends at a lap's end, is long enough.
+				n := (size + q.unit - 1) / q.unit
+				busy, total := make([]bool, q.units), n
+				for _, o := range live {
+					total += o.n
+					for i := range o.n {
+						busy[o.u+i] = true
+					}
+				}
+				run, room := uint64(0), uint64(0)
+				for _, b := range busy {
+					if run++; b {
+						run = 0
+					}
+					room = max(room, run)
+				}
+				if total <= q.content && room >= n {
+					t.Fatalf("no space for %d units where %d of %d are in use and %d lie free together", n, total-n, q.content, room)
 				}
 				continue
 			}

@@ -66,7 +66,7 @@ func (c *wordCodec) ahead(w, lap uint64) int64 {
 
 // A unit word says who allocated an extent of Space, and when:
 //
-//	bit 0..1   state: unitFree, unitUsed
+//	bit 0..1   state: unitFree, unitUsed, unitCarried
 //	bit 2..9   the seat that allocated it
 //	bit 10..   length in units, as many bits as the number of all units has
 //	the rest   1 + lap, modulo its width
@@ -77,6 +77,7 @@ func (c *wordCodec) ahead(w, lap uint64) int64 {
 const (
 	unitFree     = 1
 	unitUsed     = 2
+	unitCarried  = 3 // in use, and since carried into a later lap (carry.go)
 	unitOwnShift = 2
 	unitLenShift = unitOwnShift + ownBits
 )
@@ -89,6 +90,15 @@ func (c *wordCodec) unitLen(w uint64) uint64 {
 	return w & (1<<c.unitLapShift - 1) >> unitLenShift
 }
 
+// unitBirth is the lap of a unit word as the births remember it.
+func (c *wordCodec) unitBirth(w uint64) uint32 { return uint32(w >> c.unitLapShift) }
+
+// identity tells the extent of a unit word, allocated in lap birth, from all others
+// that were or will be at that unit, whatever lap it was carried to. Never 0.
+func (c *wordCodec) identity(w uint64, birth uint32) uint64 {
+	return uint64(birth)<<32 | w&(1<<c.unitLapShift-1)>>unitOwnShift
+}
+
 // unitAhead is for unit words what ahead is for slot words.
 func (c *wordCodec) unitAhead(w, lap uint64) int64 {
 	return int64(w-(lap+1)<<c.unitLapShift) >> c.unitLapShift
@@ -96,5 +106,6 @@ func (c *wordCodec) unitAhead(w, lap uint64) int64 {
 
 func unitOwner(w uint64) int               { return int(w >> unitOwnShift & ownMask) }
 func unitState(w uint64) uint64            { return w & 3 }
+func unitInUse(w uint64) bool              { return unitState(w) >= unitUsed }
 func withState(w, state uint64) uint64     { return w&^stateMask | state }
 func withUnitState(w, state uint64) uint64 { return w&^3 | state }
