@@ -76,7 +76,7 @@ func (d *Desk) Offer(extent uint64, wait bool) (Ticket, Status) {
 	if q.Packed() {
 		atomic.StoreUint64(&q.deskT[d.idx].priv, extent)
 	}
-	for {
+	for range q.patience {
 		c, w, found, st := d.seek(stateWant)
 		if st != OK {
 			return Ticket{}, st
@@ -104,6 +104,7 @@ func (d *Desk) Offer(extent uint64, wait bool) (Ticket, Status) {
 			return Ticket{c, n}, OK
 		}
 	}
+	return Ticket{}, Corrupt
 }
 
 // Settled says whether a receiver has the value of the ticket.
@@ -141,7 +142,7 @@ func (q *Queue) settle(c cursor, w uint64) bool {
 
 // Meet takes the oldest offer. OK, Empty, Closed or Corrupt.
 func (d *Desk) Meet() (Held, Status) {
-	for {
+	for range d.q.patience {
 		c, w, found, st := d.seek(stateOffer)
 		if st != OK {
 			return Held{}, st
@@ -153,6 +154,7 @@ func (d *Desk) Meet() (Held, Status) {
 			return h, st
 		}
 	}
+	return Held{}, Corrupt
 }
 
 // noOffer is asked when no offer waits; w is the word at the tail. After Close
@@ -211,7 +213,7 @@ func (q *Queue) meet(c cursor, w uint64) (Held, Status) {
 // Got. Busy: an offer is there, Meet it. Full: all slots are in use. Closed.
 func (d *Desk) Want() (Ticket, Status) {
 	q := d.q
-	for {
+	for range q.patience {
 		c, w, found, st := d.seek(stateOffer)
 		switch {
 		case st != OK:
@@ -231,6 +233,7 @@ func (d *Desk) Want() (Ticket, Status) {
 			return Ticket{c, n}, OK
 		}
 	}
+	return Ticket{}, Corrupt
 }
 
 // Got looks at a want: OK with the value held, Empty while nobody came, Busy
@@ -288,7 +291,7 @@ func (q *Queue) Offered() int {
 // CloseMeeting closes the rendezvous. Closed when it was closed already.
 func (d *Desk) CloseMeeting() Status {
 	q := d.q
-	for {
+	for range q.patience {
 		c, w, _, st := d.seek(stateMask + 1) // no state: to the tail
 		if st != OK {
 			return st
@@ -302,6 +305,7 @@ func (d *Desk) CloseMeeting() Status {
 			return OK
 		}
 	}
+	return Corrupt
 }
 
 // sweepMeeting settles what a dead member had offered, asked for or held. It

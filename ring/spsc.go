@@ -387,7 +387,7 @@ func (r *Recver) Advance() {
 
 // LenSPSC counts the messages that wait.
 func (q *Queue) LenSPSC() (int, Status) {
-	for {
+	for range q.patience {
 		head := atomic.LoadUint64(u64(q.base, offHead))
 		tail := atomic.LoadUint64(u64(q.base, offTail))
 		if q.Closing() {
@@ -401,6 +401,7 @@ func (q *Queue) LenSPSC() (int, Status) {
 		}
 		return int(tail - head), OK
 	}
+	return 0, Corrupt
 }
 
 // TotalsSPSC are the numbers of messages ever sent and taken.
