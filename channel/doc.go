@@ -100,8 +100,8 @@
 // is ErrTooLarge, and nothing is sent. Space is how many bytes the encoded
 // messages of a channel share, by default about capacity × MaxMessage, held to 16 MiB or
 // 4 × MaxMessage, whichever is more; Send waits while either the places or the bytes are
-// full. Bytes come free in the order in which they were allotted: a message that is held
-// long keeps back what lies behind it. A T without pointers may have up to 1<<31-1
+// full. A message lies in one piece, so the free bytes may be too scattered for a large
+// one while others are held between them. A T without pointers may have up to 1<<31-1
 // bytes. The memory is reserved when the channel is created and does not grow.
 //
 // # Errors

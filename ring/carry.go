@@ -51,6 +51,9 @@ func (d *Desk) squeeze(k uint64) (uint64, Status) {
 			return 0, st
 		}
 		s, st := d.survey(k)
+		if st == Full {
+			continue
+		}
 		if st != OK {
 			return 0, st
 		}
@@ -111,7 +114,7 @@ func (d *Desk) squeezeOnce(k uint64) (uint64, Status) {
 }
 
 // survey walks the chain from spaceHead to its end. NoSpace: what leads it is all in
-// use, or all that is in use leaves no k units.
+// use, or all that is in use leaves no k units. Full: the chain has gone on, look again.
 func (d *Desk) survey(k uint64) (s survey, st Status) {
 	q := d.q
 	s.head = atomic.LoadUint64(u64(q.base, offSpaceHead))
@@ -123,8 +126,14 @@ func (d *Desk) survey(k uint64) (s survey, st Status) {
 		if a < 0 {
 			break
 		}
+		if a > 0 && q.moved(s.head) {
+			return s, Full // else C2: the word is that extent's
+		}
 		if n == 0 || n > q.units-u {
-			return s, q.moved(s.head)
+			if q.moved(s.head) {
+				return s, Full
+			}
+			return s, Corrupt
 		}
 		if a == 0 && unitInUse(w) {
 			if leaders++; leaders == leadersMost && s.room+run == 0 {
@@ -151,11 +160,8 @@ func (d *Desk) survey(k uint64) (s survey, st Status) {
 	return s, OK
 }
 
-// moved is OK if spaceHead is not where it was, so that what was seen behind it may be
-// anything, else Corrupt.
-func (q *Queue) moved(head uint64) Status {
-	if atomic.LoadUint64(u64(q.base, offSpaceHead)) != head {
-		return OK
-	}
-	return Corrupt
+// moved says whether spaceHead is not where it was, so that what was seen behind that
+// may be of later laps.
+func (q *Queue) moved(head uint64) bool {
+	return atomic.LoadUint64(u64(q.base, offSpaceHead)) != head
 }

@@ -312,13 +312,12 @@ func (q *Queue) sweepSpace(s int) {
 		u := v % q.units
 		w := atomic.LoadUint64(&q.unitW[u])
 		n, a := q.unitLen(w), q.unitAhead(w, v/q.units)
-		if a != 0 && a != 1 || n == 0 || n > q.units-u {
-			h := atomic.LoadUint64(u64(q.base, offSpaceHead))
-			if h <= v {
-				return // the end of the chain
-			}
+		if h := atomic.LoadUint64(u64(q.base, offSpaceHead)); a > 0 && h > v {
 			v = h // overtaken: what lies before was free
 			continue
+		}
+		if a != 0 && a != 1 || n == 0 || n > q.units-u {
+			return // the end of the chain
 		}
 		if unitInUse(w) && unitOwner(w) == s && !refs[u] {
 			q.freeExtent(u, q.extentOf(u, w))
