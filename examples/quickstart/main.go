@@ -97,7 +97,7 @@ func runParent(ctx context.Context, short bool) error {
 		err = bench.table(os.Stdout, short)
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		<-childGone //nolint:errcheck // the cause says more
+		<-childGone  //nolint:errcheck // the cause says more
 		return cause // which is why err came about
 	}
 	bench.close() // the child has nothing more to do
