@@ -10,7 +10,7 @@ import (
 )
 
 // TypeError says why T can never cross from one process to another. Open,
-// Create, Attach, New, FromFile and Over return it before they touch anything;
+// Create, Attach, New and FromFile return it before they touch anything;
 // errors.Is(err, errors.ErrUnsupported) holds. With WithCodec it does not come.
 type TypeError struct {
 	T      string // the channel's element type

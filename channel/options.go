@@ -86,7 +86,8 @@ func MaxMessage(bytes int) Option {
 }
 
 // Space sets how many bytes encoded messages share. The default is
-// capacity × MaxMessage, held to 16 MiB or 4 × MaxMessage, whichever is more.
+// (capacity + 1) × each, where each is MaxMessage + 128, held to 16 MiB or 4 × each,
+// whichever is more.
 // A Space below MaxMessage is raised to it.
 func Space(bytes int) Option {
 	return func(c *config) {

@@ -67,7 +67,8 @@
 //     an interrupted recv that no sender has joined. Messages of a sender that
 //     finished stay under an interrupted recv; the next one goes on with them.
 //
-// Only kill -9 (and a crash of the machine) can leave a name behind. A new send
+// Only kill -9 (and a crash of the machine) can leave a name behind; and of what a
+// killed recv had taken, the last bytes may not have been written. A new send
 // does not mix its messages with those that wait under a name: it fails and
 // says what to do, or with --wait it waits until they are gone. They can be
 // received with recv, or dropped with rm.
