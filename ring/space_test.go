@@ -25,7 +25,7 @@ func TestExtentsAgainstAModel(t *testing.T) {
 			op *= 0x9e3779b97f4a7c15
 			d := ds[op>>63]
 			if op>>32%3 == 0 && len(live) > 0 {
-				i := int(op>>8) % len(live)
+				i := int((op >> 8) % uint64(len(live)))
 				live[i].q.Release(live[i].u)
 				live = slices.Delete(live, i, i+1)
 				continue
@@ -176,7 +176,7 @@ func TestSPSCBytesAgainstAModel(t *testing.T) {
 		var want [][]byte
 		for i, op := range rapid.SliceOfN(rapid.Uint64(), 0, 200).Draw(t, "ops") {
 			op *= 0x9e3779b97f4a7c15
-			switch size := int(op>>20) % int(most+1); op >> 60 {
+			switch size := int((op >> 20) % (most + 1)); op >> 60 {
 			case 0, 1, 2, 3, 4, 5, 6:
 				if op>>32%5 == 0 {
 					size = 0
