@@ -32,9 +32,8 @@ func TestSmallMessagesAreEachReceiversOwn(t *testing.T) {
 			for j := range got[i] {
 				got[i][j] = 0xff
 			}
-			for _, later := range want[i+1:] {
-				require.Equal(t, later, got[i+1])
-				break
+			if i+1 < len(got) {
+				require.Equal(t, want[i+1], got[i+1])
 			}
 		}
 		require.NoError(t, ch.Detach())
