@@ -125,13 +125,15 @@ func checkFiles(t testing.TB, c carrier) {
 			{10, 1},
 		}
 		says := func(i, j int) string { return fmt.Sprintf("file %d of message %d", j, i) }
+		files := make([][]*os.File, len(sendings))
+		for i, m := range sendings {
+			for j := range m.files {
+				files[i] = append(files[i], pipeSaying(t, says(i, j)))
+			}
+		}
 		s := begin(func() ([]byte, error) {
 			for i, m := range sendings {
-				var files []*os.File
-				for j := range m.files {
-					files = append(files, pipeSaying(t, says(i, j)))
-				}
-				if err := SendFiles(forever, from, pattern(m.size, byte(i)), files...); err != nil {
+				if err := SendFiles(forever, from, pattern(m.size, byte(i)), files[i]...); err != nil {
 					return nil, fmt.Errorf("SendFiles of %v: %w", m, err)
 				}
 			}
