@@ -121,6 +121,9 @@ func mqWanted(attr *QueueAttr) (*mqAttr, error) {
 // mqLimit finds out which limit an error of mq_open, with O_CREAT, speaks of. One that
 // speaks of none is returned as it is.
 func mqLimit(err error, want *mqAttr) error {
+	if limited := mqDescriptorLimit(err); limited != err {
+		return limited // and nothing else can be opened to be read
+	}
 	l, limitErr := ReadQueueLimits()
 	if limitErr != nil {
 		return err
@@ -137,8 +140,6 @@ func mqLimit(err error, want *mqAttr) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC):
 		return over("queues_max", uint64(l.MaxQueues), 0)
-	case errors.Is(err, unix.EMFILE) && mqNoDescriptor():
-		return over("RLIMIT_NOFILE", mqNoFile(), 0)
 	case errors.Is(err, unix.EMFILE):
 		return over("RLIMIT_MSGQUEUE", l.Bytes, a.Bytes())
 	case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOVERFLOW):
@@ -157,21 +158,22 @@ func mqLimit(err error, want *mqAttr) error {
 	return err
 }
 
-// mqNoDescriptor says whether this process can open nothing at all: mq_open's EMFILE
-// is for that, too.
-func mqNoDescriptor() bool {
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		return err == unix.EMFILE
+// mqDescriptorLimit names the limit if this process cannot open anything at all, which
+// mq_open has the same EMFILE for as for RLIMIT_MSGQUEUE. Else it returns err.
+func mqDescriptorLimit(err error) error {
+	if !errors.Is(err, unix.EMFILE) {
+		return err
 	}
-	_ = unix.Close(fd)
-	return false
-}
-
-func mqNoFile() uint64 {
+	fd, other := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if other == nil {
+		_ = unix.Close(fd)
+	}
+	if other != unix.EMFILE {
+		return err
+	}
 	var r unix.Rlimit
 	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &r) // does not fail
-	return r.Cur
+	return &QueueLimitError{Limit: "RLIMIT_NOFILE", Value: r.Cur, Err: err}
 }
 
 // mqMayPass says whether this thread has CAP_SYS_RESOURCE.

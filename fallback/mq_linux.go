@@ -85,7 +85,7 @@ func openQueue(name string, flags int, perm fs.FileMode, attr *QueueAttr) (*Queu
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, mqDescriptorLimit(err)
 	}
 	return newQueue(fd, "/"+clean, flags&unix.O_ACCMODE, flags&unix.O_NONBLOCK != 0)
 }
