@@ -30,7 +30,9 @@ func (c *CrossMemoryConn) SyscallConn() (syscall.RawConn, error) {
 }
 
 // Send implements Conn. Not on this system.
-func (c *CrossMemoryConn) Send(ctx context.Context, msg []byte) error { return Refuse(KindCrossMemory, "the carrier") }
+func (c *CrossMemoryConn) Send(ctx context.Context, msg []byte) error {
+	return Refuse(KindCrossMemory, "the carrier")
+}
 
 // TrySend implements Conn. Not on this system.
 func (c *CrossMemoryConn) TrySend(msg []byte) error { return Refuse(KindCrossMemory, "the carrier") }
@@ -41,7 +43,9 @@ func (c *CrossMemoryConn) Receive(ctx context.Context, dst []byte) ([]byte, erro
 }
 
 // TryReceive implements Conn. Not on this system.
-func (c *CrossMemoryConn) TryReceive(dst []byte) ([]byte, error) { return dst, Refuse(KindCrossMemory, "the carrier") }
+func (c *CrossMemoryConn) TryReceive(dst []byte) ([]byte, error) {
+	return dst, Refuse(KindCrossMemory, "the carrier")
+}
 
 // CloseSend implements Conn. Not on this system.
 func (c *CrossMemoryConn) CloseSend() error { return Refuse(KindCrossMemory, "the carrier") }
@@ -59,6 +63,8 @@ func (c *CrossMemoryConn) Kind() Kind { return KindCrossMemory }
 func (c *CrossMemoryConn) Capabilities() Capabilities { return Capabilities{} }
 
 // Peer implements Conn. Not on this system.
-func (c *CrossMemoryConn) Peer() (Credentials, error) { return Credentials{}, Refuse(KindCrossMemory, "credentials") }
+func (c *CrossMemoryConn) Peer() (Credentials, error) {
+	return Credentials{}, Refuse(KindCrossMemory, "credentials")
+}
 
 var _ Conn = (*CrossMemoryConn)(nil)
