@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -90,7 +89,7 @@ func TestAttachReadsAndWritesAChildsMemory(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrClosed)
 }
 
-func attachAddr(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+func attachAddr(b []byte) uintptr { return uintptr(memAddress(b)) }
 
 func TestAttachVectorsOfAnyNumberAndLength(t *testing.T) {
 	const n = 3000 // more than IOV_MAX
