@@ -95,14 +95,14 @@ func init() {
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
 			c, f := miscSocket(t)
-			return newMiscLate(t, func() (Conn, error) { return CrossMemory(nil, c, cross) }), []*os.File{f}, "cross"
+			return newMiscLate(t, func() (Conn, error) { return CrossMemory(memForever, c, cross) }), []*os.File{f}, "cross"
 		},
 		remake: func(string) (Conn, error) {
 			c, err := miscInherited()
 			if err != nil {
 				return nil, err
 			}
-			return CrossMemory(nil, c, cross)
+			return CrossMemory(memForever, c, cross)
 		},
 		raw: func(t testing.TB) (Conn, func([]byte) error) {
 			a, b, err := CrossMemoryPair(cross)
@@ -120,14 +120,14 @@ func init() {
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
 			c, f := miscSocket(t)
-			return newMiscLate(t, func() (Conn, error) { return Shm(nil, c, ShmOptions{}) }), []*os.File{f}, "shm"
+			return newMiscLate(t, func() (Conn, error) { return Shm(memForever, c, ShmOptions{}) }), []*os.File{f}, "shm"
 		},
 		remake: func(string) (Conn, error) {
 			c, err := miscInherited()
 			if err != nil {
 				return nil, err
 			}
-			return Shm(nil, c, ShmOptions{})
+			return Shm(memForever, c, ShmOptions{})
 		},
 	})
 }
