@@ -79,7 +79,7 @@ func killSoon(p *process, after time.Duration) *call {
 // stream: whole messages in order, from first on.
 func remainder(t testing.TB, a Conn, l *ledger, next uint32, gone *call) {
 	t.Helper()
-	caps := c.givenCapabilities(t)
+	caps := a.Capabilities()
 	within(t, "Receive of what a killed process has sent", func() {
 		var buf []byte
 		for quiet := 0; ; {
