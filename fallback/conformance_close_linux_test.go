@@ -185,8 +185,8 @@ func checkCloseTraffic(t testing.TB, c carrier) {
 	}
 }
 
-// sendSome sends n mixed messages while somebody makes room by receiving nothing: they
-// are few and small enough for any carrier that holds messages at all.
+// sendSome sends n messages, at most four, that nobody receives: few and small enough for any
+// carrier that holds messages at all.
 func sendSome(t testing.TB, l *ledger, c Conn, n int) {
 	t.Helper()
 	for seq := range uint32(n) {
@@ -206,7 +206,7 @@ func checkHalfClose(t testing.TB, c carrier) {
 		if !from.Capabilities().HalfClose {
 			t.Skip("no half-close")
 		}
-		const n = 5
+		const n = 4
 		l := newLedger()
 		if holds(from) {
 			sendSome(t, l, from, n)
@@ -245,7 +245,7 @@ func checkHalfClose(t testing.TB, c carrier) {
 
 func checkCloseOther(t testing.TB, c carrier) {
 	eachWay(t, c, func(t testing.TB, from, to Conn) {
-		const n = 5
+		const n = 4
 		l := newLedger()
 		if holds(from) {
 			sendSome(t, l, from, n)
@@ -347,7 +347,7 @@ func checkCloseUnread(t testing.TB, c carrier) {
 		scope(t, func(t testing.TB) {
 			a, b := c.open(t)
 			from, to := waysOf(a, b)[i].from, waysOf(a, b)[i].to
-			const n = 5
+			const n = 4
 			l := newLedger()
 			sendSome(t, newLedger(), to, n)
 			sendSome(t, l, from, n)

@@ -22,7 +22,7 @@ func init() {
 
 func checkKilledIdle(t testing.TB, c carrier) {
 	a, files, arg, release := c.giveTo(t)
-	caps := a.Capabilities()
+	caps := c.givenCapabilities(t)
 	p := start(t, c, files, arg, task{Do: "idle"})
 	if !caps.EndOfFile {
 		p.kill()
@@ -51,7 +51,7 @@ func checkKilledIdle(t testing.TB, c carrier) {
 func requireSuccessor(t testing.TB, c carrier, a Conn, files []*os.File, arg string) {
 	t.Helper()
 	l := newLedger()
-	switch caps := a.Capabilities(); {
+	switch caps := c.givenCapabilities(t); {
 	case !caps.Reliable:
 	case caps.Receive:
 		p := start(t, c, files, arg, task{Do: "send", Sender: 1, Count: 20})
@@ -126,7 +126,7 @@ func checkKilledSending(t testing.TB, c carrier) {
 	for round := range rounds(12) {
 		scope(t, func(t testing.TB) {
 			a, files, arg, release := c.giveTo(t)
-			caps := a.Capabilities()
+			caps := c.givenCapabilities(t)
 			if !caps.Receive {
 				t.Skip("the child does not send")
 			}
@@ -156,7 +156,7 @@ func checkKilledReceiving(t testing.TB, c carrier) {
 	for range rounds(8) {
 		scope(t, func(t testing.TB) {
 			a, files, arg, release := c.giveTo(t)
-			caps := a.Capabilities()
+			caps := c.givenCapabilities(t)
 			if !caps.Send || !caps.EndOfFile {
 				t.Skip("the child does not receive, or its end is not noticed")
 			}
@@ -193,7 +193,7 @@ func checkKilledSender(t testing.TB, c carrier) {
 	for range rounds(8) {
 		scope(t, func(t testing.TB) {
 			a, files, arg, release := c.giveTo(t)
-			if caps := a.Capabilities(); !caps.ManySenders || !caps.Receive || !caps.Reliable {
+			if caps := c.givenCapabilities(t); !caps.ManySenders || !caps.Receive || !caps.Reliable {
 				t.Skip("not several senders, or they may lose messages")
 			}
 			const doomed = 9
@@ -245,7 +245,7 @@ func checkKilledReceiver(t testing.TB, c carrier) {
 	for range rounds(6) {
 		scope(t, func(t testing.TB) {
 			a, files, arg, release := c.giveTo(t)
-			if caps := a.Capabilities(); !caps.ManyReceivers || !caps.Send || !caps.Reliable {
+			if caps := c.givenCapabilities(t); !caps.ManyReceivers || !caps.Send || !caps.Reliable {
 				t.Skip("not several receivers, or they may lose messages")
 			}
 			p := start(t, c, files, arg, task{Do: "receive"})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +34,29 @@ func (c carrier) giveTo(t testing.TB) (a Conn, files []*os.File, arg string, rel
 	return a, files, arg, func() { closeFiles(files) }
 }
 
+var (
+	givenMu sync.Mutex
+	given   = map[string]Capabilities{}
+)
+
+// givenCapabilities are those of the end whose other end a child has. They are asked for
+// once, with a child there: until then an end that is set up by a handshake knows nothing.
+func (c carrier) givenCapabilities(t testing.TB) Capabilities {
+	t.Helper()
+	givenMu.Lock()
+	defer givenMu.Unlock()
+	if caps, known := given[c.name]; known {
+		return caps
+	}
+	scope(t, func(t testing.TB) {
+		a, files, arg, release := c.giveTo(t)
+		start(t, c, files, arg, task{Do: "idle"})
+		release()
+		within(t, "Capabilities", func() { given[c.name] = a.Capabilities() })
+	})
+	return given[c.name]
+}
+
 // dismiss tells n receiving processes, by an end for each, that there are no more messages.
 func dismiss(t testing.TB, a Conn, n int) {
 	t.Helper()
@@ -53,7 +77,7 @@ func dismiss(t testing.TB, a Conn, n int) {
 
 func checkProcess(t testing.TB, c carrier) {
 	a, files, arg, release := c.giveTo(t)
-	caps := a.Capabilities()
+	caps := c.givenCapabilities(t)
 	n := rounds(150)
 	switch {
 	case caps.Send && caps.Receive:
@@ -135,7 +159,7 @@ func collect(t testing.TB, l *ledger, a Conn, senders, n int) {
 
 func checkSendingProcesses(t testing.TB, c carrier) {
 	a, files, arg, release := c.giveTo(t)
-	if caps := a.Capabilities(); !caps.ManySenders || !caps.Receive || !caps.Reliable {
+	if caps := c.givenCapabilities(t); !caps.ManySenders || !caps.Receive || !caps.Reliable {
 		t.Skip("not several senders, or they may lose messages")
 	}
 	const senders = 3
@@ -160,7 +184,7 @@ func checkSendingProcesses(t testing.TB, c carrier) {
 
 func checkReceivingProcesses(t testing.TB, c carrier) {
 	a, files, arg, release := c.giveTo(t)
-	if caps := a.Capabilities(); !caps.ManyReceivers || !caps.Send || !caps.Reliable {
+	if caps := c.givenCapabilities(t); !caps.ManyReceivers || !caps.Send || !caps.Reliable {
 		t.Skip("not several receivers, or they may lose messages")
 	}
 	const receivers = 3
@@ -180,7 +204,7 @@ func checkReceivingProcesses(t testing.TB, c carrier) {
 
 func checkPeerProcess(t testing.TB, c carrier) {
 	a, files, arg, release := c.giveTo(t)
-	if !a.Capabilities().Credentials {
+	if !c.givenCapabilities(t).Credentials {
 		t.Skip("no credentials")
 	}
 	p := start(t, c, files, arg, task{Do: "idle"})
@@ -196,11 +220,11 @@ func checkPeerProcess(t testing.TB, c carrier) {
 
 func checkOutlives(t testing.TB, c carrier) {
 	a, files, arg, _ := c.giveTo(t)
-	if caps := a.Capabilities(); !caps.Outlives || !caps.Send || len(files) > 0 {
+	if caps := c.givenCapabilities(t); !caps.Outlives || !caps.Send || len(files) > 0 {
 		t.Skip("messages go with the processes")
 	}
 	l := newLedger()
-	sendSome(t, l, a, 5)
+	sendSome(t, l, a, 3)
 	a.Close() // nobody has it open now
 	p := start(t, c, nil, arg, task{Do: "receive"})
 	b, err := c.remakeSender(t, arg)
@@ -229,7 +253,7 @@ func (c carrier) remakeSender(t testing.TB, arg string) (Conn, error) {
 // be interrupted, in the middle too.
 func checkSignals(t testing.TB, c carrier) {
 	a, files, arg, release := c.giveTo(t)
-	caps := a.Capabilities()
+	caps := c.givenCapabilities(t)
 	if !caps.Reliable {
 		t.Skip("messages may be lost")
 	}

@@ -41,8 +41,11 @@ func TestCapabilitiesAreAsExpected(t *testing.T) {
 				a, b = c.open(t)
 			} else {
 				var files []*os.File
-				a, files, _ = c.give(t)
-				closeFiles(files)
+				var arg string
+				var release func()
+				a, files, arg, release = c.giveTo(t)
+				start(t, c, files, arg, task{Do: "idle"})
+				release()
 			}
 			row := goldenRow{kind: a.Kind(), a: flags(a.Capabilities())}
 			if b != nil {
