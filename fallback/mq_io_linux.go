@@ -178,7 +178,7 @@ func (q *Queue) receive(ctx context.Context, deadline time.Time, mode mqMode, ds
 	}
 	// The kernel refuses a buffer that is smaller than the queue's messages may be.
 	if cap(dst)-len(dst) >= q.messageSize {
-		n, priority, err := q.receiveInto(ctx, deadline, mode, dst[len(dst):cap(dst)])
+		n, priority, err := q.receiveInto(ctx, deadline, mode, dst[len(dst):len(dst)+q.messageSize])
 		return dst[:len(dst)+n], priority, err
 	}
 	buf := q.buffers.Get().(*[]byte)
