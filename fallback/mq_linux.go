@@ -17,7 +17,7 @@ import (
 // closed by all; no process needs to be there meanwhile. C programs meet it
 // under the same name with mq_open(3).
 //
-// A handle is a descriptor in the runtime's poller: a blocked call costs no thread. Any
+// Blocked calls wait in the runtime's poller, and cost no thread. Any
 // number of goroutines may call any method at once, any number of processes may have the
 // queue open. A queue knows no peers, so the death of one is not noticed and takes
 // nothing away: what it has sent stays.

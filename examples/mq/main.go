@@ -79,7 +79,7 @@ func send(ctx context.Context, name string, text []byte, priority uint) error {
 	if err != nil {
 		return err
 	}
-	defer q.Close()
+	defer func() { _ = q.Close() }()
 	return q.Send(ctx, text, priority)
 }
 
@@ -92,7 +92,7 @@ func receive(ctx context.Context, out io.Writer, name string, nonblock bool) err
 	if err != nil {
 		return err
 	}
-	defer q.Close()
+	defer func() { _ = q.Close() }()
 	msg, priority, err := q.Receive(ctx, nil)
 	if errors.Is(err, fallback.ErrWouldBlock) {
 		return fmt.Errorf("%s is empty: %w", name, err)
@@ -114,12 +114,12 @@ func notify(ctx context.Context, out io.Writer, name string) error {
 	if err != nil {
 		return err
 	}
-	defer q.Close()
+	defer func() { _ = q.Close() }()
 	n, err := q.Notify()
 	if err != nil {
 		return err
 	}
-	defer n.Close()
+	defer func() { _ = n.Close() }()
 	// What was there before does not notify anybody, and as long as it stays nothing does.
 	buf := make([]byte, 0, q.MaxMessage())
 	for {
@@ -159,7 +159,7 @@ func info(out io.Writer, name string) error {
 	if err != nil {
 		return err
 	}
-	defer q.Close()
+	defer func() { _ = q.Close() }()
 	a, err := q.Attr()
 	if err != nil {
 		return err
