@@ -20,6 +20,13 @@ func mqPair(t testing.TB) (there, back string) {
 	return there, back
 }
 
+// mqForget unlinks queues that everybody has open: a test that is killed leaves nothing then.
+func mqForget(t testing.TB, names ...string) {
+	for _, name := range names {
+		require.NoError(t, UnlinkQueue(name))
+	}
+}
+
 func mqJoin(out, in string) (Conn, error) {
 	o, err := OpenQueue(out, os.O_WRONLY, 0, nil)
 	if err != nil {
@@ -44,7 +51,9 @@ func init() {
 		name: "MQ", // a queue for each direction
 		open: func(t testing.TB) (Conn, Conn) {
 			there, back := mqPair(t)
-			return mqJoined(t, there, back), mqJoined(t, back, there)
+			a, b := mqJoined(t, there, back), mqJoined(t, back, there)
+			mqForget(t, there, back)
+			return a, b
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
 			there, back := mqPair(t)
@@ -57,17 +66,20 @@ func init() {
 	}, carrier{
 		name: "MQOneWay", // one queue, inherited as a descriptor
 		open: func(t testing.TB) (Conn, Conn) {
-			there, _ := mqPair(t)
+			there, back := mqPair(t)
+			mqForget(t, back)
 			a, err := MQ(there, os.O_WRONLY, 0, nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { a.Close() })
 			b, err := MQ(there, os.O_RDONLY, 0, nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { b.Close() })
+			mqForget(t, there)
 			return a, b
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
-			there, _ := mqPair(t)
+			there, back := mqPair(t)
+			mqForget(t, back)
 			a, err := MQ(there, os.O_WRONLY, 0, nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { a.Close() })
@@ -76,6 +88,7 @@ func init() {
 			f, err := b.File()
 			require.NoError(t, err)
 			require.NoError(t, b.Close())
+			mqForget(t, there)
 			return a, []*os.File{f}, ""
 		},
 		remake: func(string) (Conn, error) {

@@ -105,26 +105,27 @@ func (f *mqFD) close() error {
 		if n&mqClosed != 0 {
 			return os.ErrClosed
 		}
-		if f.users.CompareAndSwap(n, n|mqClosed) {
-			close(f.closing)
-			if n == 0 {
-				f.destroy()
-			}
-			<-f.gone
-			return nil
+		if f.users.CompareAndSwap(n, n+1|mqClosed) { // one of the users itself
+			break
 		}
 	}
-}
-
-func (f *mqFD) destroy() {
+	close(f.closing)
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()
+	// An os.File's Close waits until nobody is inside its functions. So it is done here, and
+	// not by whoever releases last, which may be a function inside.
 	for _, t := range []*mqTurn{&f.in, &f.out} {
 		if t.epoll != nil {
 			_ = t.epoll.Close() // wakes who waits there
 		}
 	}
+	f.release()
+	<-f.gone
+	return nil
+}
+
+func (f *mqFD) destroy() {
 	f.leak.Stop()
 	_ = unix.Close(f.fd)
 	close(f.gone)
