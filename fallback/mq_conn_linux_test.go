@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,14 +97,16 @@ func TestMQConnRefusesByName(t *testing.T) {
 // The conformance suite opens carriers this way; here that both ways of it work.
 func TestMQCarriersOpen(t *testing.T) {
 	for _, c := range carriers {
-		if c.name != "MQ" && c.name != "MQOneWay" {
+		if !strings.HasPrefix(c.name, "MQ") {
 			continue
 		}
-		a, b := c.open(t)
-		require.NoError(t, a.Send(mqForever, []byte(c.name)))
-		msg, err := b.Receive(mqForever, nil)
-		require.NoError(t, err)
-		require.Equal(t, c.name, string(msg))
+		if c.open != nil {
+			a, b := c.open(t)
+			require.NoError(t, a.Send(mqForever, []byte(c.name)))
+			msg, err := b.Receive(mqForever, nil)
+			require.NoError(t, err)
+			require.Equal(t, c.name, string(msg))
+		}
 
 		a, files, arg := c.give(t)
 		child := mqStart(t, "mqCarrier", files, c.name, arg)
