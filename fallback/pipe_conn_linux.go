@@ -203,7 +203,7 @@ func (p *pipeConn) Send(ctx context.Context, msg []byte) error {
 }
 
 func (p *pipeConn) TrySend(msg []byte) error {
-	return p.send(nil, msg, false) //nolint:staticcheck // a nil context never ends
+	return p.send(pipeForever, msg, false)
 }
 
 func (p *pipeConn) send(ctx context.Context, msg []byte, wait bool) error {
@@ -218,7 +218,7 @@ func (p *pipeConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 
 func (p *pipeConn) TryReceive(dst []byte) ([]byte, error) {
-	return p.receive(nil, dst, false) //nolint:staticcheck // a nil context never ends
+	return p.receive(pipeForever, dst, false)
 }
 
 func (p *pipeConn) receive(ctx context.Context, dst []byte, wait bool) ([]byte, error) {

@@ -216,7 +216,7 @@ func (w *pipeWriter) shut() error {
 	select {
 	case w.turn <- struct{}{}:
 		if !w.closed.Load() {
-			_ = w.pay(nil, false) //nolint:staticcheck // a nil context never ends
+			_ = w.pay(pipeForever, false)
 		}
 		w.give()
 	default:
