@@ -55,9 +55,9 @@ func spliceOnce(to, from syscall.RawConn, n int) (k int, err error) {
 	outer := from.Control(func(src uintptr) {
 		inner := to.Control(func(dst uintptr) {
 			for {
-				var moved int64
-				moved, err = splice(int(src), int(dst), n)
-				if k = int(moved); err != unix.EINTR {
+				moved, failed := unix.Splice(int(src), nil, int(dst), nil, n, unix.SPLICE_F_MOVE)
+				k, err = int(moved), failed // on 32-bit CPUs the upper half of moved is not the kernel's
+				if err != unix.EINTR {
 					return
 				}
 			}
@@ -70,11 +70,6 @@ func spliceOnce(to, from syscall.RawConn, n int) (k int, err error) {
 		err = outer
 	}
 	return max(k, 0), err
-}
-
-func splice(src, dst, n int) (int64, error) {
-	k, err := unix.Splice(src, nil, dst, nil, n, unix.SPLICE_F_MOVE)
-	return int64(k), err
 }
 
 // awaitEvent waits in the poller until poll(2) says that events, or an error, are there.

@@ -63,7 +63,7 @@ func server(ctx context.Context, path string) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == io.EOF: //nolint:errorlint // as bufio returns it
+		case err == io.EOF:
 			return nil
 		case err != nil:
 			return err
@@ -85,7 +85,7 @@ func client(ctx context.Context, path string) error {
 		if _, err := f.WriteString(line); err != nil {
 			return err
 		}
-		if err == io.EOF { //nolint:errorlint // as bufio returns it
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {

@@ -60,8 +60,8 @@ func parent(ctx context.Context) error {
 			return err
 		}
 	}
-	conn.Close() // the child's end of file
-	return cmd.Wait()
+	// Closing is the child's end of file.
+	return errors.Join(conn.Close(), cmd.Wait())
 }
 
 func child(ctx context.Context) error {
@@ -69,7 +69,7 @@ func child(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // the process ends
 	var msg []byte
 	for {
 		msg, err = conn.Receive(ctx, msg[:0])
