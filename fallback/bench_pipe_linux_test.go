@@ -295,3 +295,22 @@ func BenchmarkPipeSplice(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPipeOneThread sends and receives in turn, so that nobody ever waits: what the code
+// costs, without what the scheduler makes of it.
+func BenchmarkPipeOneThread(b *testing.B) {
+	pipeBench(b, func(b *testing.B, via string, size int) {
+		p := pipeBenchPorts(b, via)
+		msg, buf := make([]byte, size), make([]byte, size)
+		b.SetBytes(int64(size))
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := p.send(msg); err != nil {
+				b.Fatal(err)
+			}
+			if err := p.receive(buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
