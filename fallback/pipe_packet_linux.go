@@ -104,7 +104,7 @@ func newPacketConn(r, w *os.File) (*packetConn, error) {
 	}
 	p.caps = Capabilities{
 		Send: w != nil, Receive: r != nil, Ordered: true, Reliable: true, ManySenders: true, ManyReceivers: true,
-		Boundaries: true, Pollable: true, HalfClose: w != nil, EndOfFile: true,
+		Boundaries: true, Pollable: r != nil, HalfClose: w != nil, EndOfFile: true,
 	}
 	return p, nil
 }
