@@ -104,7 +104,7 @@ func newPacketConn(r, w *os.File) (*packetConn, error) {
 	}
 	p.caps = Capabilities{
 		Send: w != nil, Receive: r != nil, Ordered: true, Reliable: true, ManySenders: true, ManyReceivers: true,
-		Boundaries: true, Pollable: true, HalfClose: w != nil, EndOfFile: true,
+		Boundaries: true, Pollable: r != nil, HalfClose: w != nil, EndOfFile: true,
 	}
 	return p, nil
 }
@@ -114,7 +114,7 @@ func (p *packetConn) Send(ctx context.Context, msg []byte) error {
 }
 
 func (p *packetConn) TrySend(msg []byte) error {
-	return explainPipe(KindPipe, "send", "", p.send(nil, msg, false), "write") //nolint:staticcheck // a nil context never ends
+	return explainPipe(KindPipe, "send", "", p.send(pipeForever, msg, false), "write")
 }
 
 func (p *packetConn) send(ctx context.Context, msg []byte, wait bool) error {
@@ -143,7 +143,7 @@ func (p *packetConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 
 func (p *packetConn) TryReceive(dst []byte) ([]byte, error) {
-	msg, err := p.receive(nil, dst, false) //nolint:staticcheck // a nil context never ends
+	msg, err := p.receive(pipeForever, dst, false)
 	return msg, explainPipe(KindPipe, "receive", "", err, "read")
 }
 
