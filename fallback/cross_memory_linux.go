@@ -33,7 +33,8 @@ import (
 // Thus a Send that ends with an error was not received, whatever its context did meanwhile.
 //
 // The receiver needs the right to trace the sender; see CrossMemory. What it reads
-// is a range that the sender named: where that is not mapped, ErrFrame.
+// is a range that the sender named: where that is not mapped, ErrFrame. What is no frame is
+// dropped, and the Conn goes on with the next packet, which the kernel keeps apart.
 //
 // After the peer's death: see Conn. A Send whose receiver had taken the message, and died
 // before Send returned, has sent it.
@@ -51,7 +52,6 @@ type CrossMemoryConn struct {
 	users      atomic.Int64 // calls that use the page, plus one until Close
 	closed     atomic.Bool
 	sendClosed atomic.Bool
-	broken     atomic.Bool // the peer sent what is no frame
 	refused    atomic.Uint32
 
 	offers memTurn // one offer at a time; its holder has:

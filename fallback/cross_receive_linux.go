@@ -29,11 +29,8 @@ func (c *CrossMemoryConn) TryReceive(dst []byte) ([]byte, error) {
 
 func (c *CrossMemoryConn) receive(ctx context.Context, wait bool, dst []byte) ([]byte, error) {
 	for {
-		switch {
-		case c.closed.Load():
+		if c.closed.Load() {
 			return dst, os.ErrClosed
-		case c.broken.Load():
-			return dst, ErrFrame
 		}
 		h, body, fds, err := c.data.receive(ctx, wait, dst, crossInlineMost)
 		got, done := body, true
@@ -50,11 +47,8 @@ func (c *CrossMemoryConn) receive(ctx context.Context, wait bool, dst []byte) ([
 			err = fmt.Errorf("%w: a packet of kind %d with %d descriptors", ErrFrame, h.kind, len(fds))
 		}
 		memCloseAll(fds)
-		if errors.Is(err, ErrFrame) {
-			c.broken.Store(true)
-		}
 		if err != nil {
-			return dst, err
+			return dst, err // after ErrFrame the next packet is as good as any
 		}
 		if done {
 			return got, nil

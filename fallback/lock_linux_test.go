@@ -232,9 +232,14 @@ func TestLockRecordDeadlockIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, RecordLock(memForever, f, LockExclusive, LockRange{0, 1}))
 	require.NoError(t, cmd.Start())
-	lines := bufio.NewReader(out)
-	_, err = lines.ReadString('\n')
-	require.NoError(t, err)
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for sc := bufio.NewScanner(out); sc.Scan(); {
+			lines <- sc.Text()
+		}
+	}()
+	require.Equal(t, "ready", <-lines)
 	mine := make(chan error, 1)
 	go func() { mine <- RecordLock(memForever, f, LockExclusive, LockRange{1, 1}) }()
 	fmt.Fprintln(in)
@@ -242,17 +247,13 @@ func TestLockRecordDeadlockIsNoticed(t *testing.T) {
 	case err = <-mine: // this side closed the circle
 		require.ErrorIs(t, err, syscall.EDEADLK)
 		require.NoError(t, RecordUnlock(f, LockRange{0, 1}))
-		line, err := lines.ReadString('\n')
-		require.NoError(t, err)
-		require.Equal(t, "got\n", line)
-	case line := <-func() chan string {
-		c := make(chan string, 1)
-		go func() { s, _ := lines.ReadString('\n'); c <- s }()
-		return c
-	}():
-		require.Equal(t, "deadlock\n", line)
+		require.Equal(t, "got", <-lines)
+	case line := <-lines:
+		require.Equal(t, "deadlock", line)
 		in.Close() // it gives up
 		require.NoError(t, <-mine)
+	}
+	for range lines {
 	}
 	in.Close()
 	require.NoError(t, cmd.Wait())
