@@ -3,7 +3,6 @@ package fallback
 import (
 	"fmt"
 	"net"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,10 +28,10 @@ func (fd packetRawEnd) receive(buf []byte) (int, error) { return unix.Read(int(f
 
 type packetConnEnd struct{ c Conn }
 
-func (e packetConnEnd) send(msg []byte) error { return e.c.Send(nil, msg) }
+func (e packetConnEnd) send(msg []byte) error { return e.c.Send(packetForever, msg) }
 
 func (e packetConnEnd) receive(buf []byte) (int, error) {
-	msg, err := e.c.Receive(nil, buf[:0])
+	msg, err := e.c.Receive(packetForever, buf[:0])
 	return len(msg), err
 }
 
@@ -205,5 +204,3 @@ func BenchmarkPacketThroughput(b *testing.B) {
 		})
 	}
 }
-
-var _ = os.Getpid

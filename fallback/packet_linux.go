@@ -36,6 +36,9 @@ type packets struct {
 	scratch          sync.Pool // of *[]byte, most+trailer long
 }
 
+// packetForever is the context that never ends.
+var packetForever context.Context
+
 // A packetDescriptor is an *os.File, *net.UnixConn or *net.UDPConn that the poller knows.
 type packetDescriptor interface {
 	syscall.Conn
@@ -68,7 +71,7 @@ func (p *packets) Capabilities() Capabilities { return p.caps }
 // is near. The Conn remains its owner.
 func (p *packets) SyscallConn() (syscall.RawConn, error) { return p.raw, nil }
 
-// Close, see Conn.
+// Close is as Conn says.
 func (p *packets) Close() error {
 	if p.closed.Swap(true) {
 		return p.failed("close", os.ErrClosed)
@@ -113,21 +116,23 @@ func (p *packets) sendError(errno syscall.Errno) error {
 	return p.failed("send", os.NewSyscallError("send", errno))
 }
 
-// Send, see Conn.
+// Send is as Conn says.
 func (p *packets) Send(ctx context.Context, msg []byte) error {
 	return p.send(ctx, msg, nil, nil, false)
 }
 
-// TrySend, see Conn.
-func (p *packets) TrySend(msg []byte) error { return p.send(nil, msg, nil, nil, true) }
+// TrySend is as Conn says.
+func (p *packets) TrySend(msg []byte) error { return p.send(packetForever, msg, nil, nil, true) }
 
-// Receive, see Conn.
+// Receive is as Conn says.
 func (p *packets) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 	return p.receive(ctx, dst, nil, false)
 }
 
-// TryReceive, see Conn.
-func (p *packets) TryReceive(dst []byte) ([]byte, error) { return p.receive(nil, dst, nil, true) }
+// TryReceive is as Conn says.
+func (p *packets) TryReceive(dst []byte) ([]byte, error) {
+	return p.receive(packetForever, dst, nil, true)
+}
 
 // send sends msg, with control messages if any, to that address or, if it is nil, to where
 // the socket or this Conn is connected to.

@@ -101,7 +101,7 @@ func newSeqpacket(sock packetDescriptor, name string, config packetConfig) (*Seq
 	return c, nil
 }
 
-// CloseSend, see Conn: shutdown(2), for all processes that share this end.
+// CloseSend is as Conn says: shutdown(2), for all processes that share this end.
 func (c *SeqpacketConn) CloseSend() error {
 	if c.closed.Load() || c.sendOver.Swap(true) {
 		return c.failed("close send", os.ErrClosed)

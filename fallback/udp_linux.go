@@ -59,7 +59,7 @@ func UDP(local, remote string, opts ...UDPOption) (*UDPConn, error) {
 	}
 	u, err := newUDP(c, name, to, config)
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, err
 	}
 	return u, nil
@@ -216,7 +216,7 @@ func openUDP(local, remote string, config *udpConfig) (c *net.UDPConn, to *netip
 		}
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, nil, err
 	}
 	if far != nil {

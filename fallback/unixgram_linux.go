@@ -86,7 +86,7 @@ func ListenUnixDatagram(path string, opts ...PacketOption) (*DatagramConn, error
 // it only sends. It does not block. ECONNREFUSED: nobody is there any more; ENOENT: nor
 // ever was; EACCES: not for us; EPERM: that one is another's peer.
 func DialUnixDatagram(local, remote string, opts ...PacketOption) (*DatagramConn, error) {
-	fd, err := connectUnix(nil, unix.SOCK_DGRAM, local, remote)
+	fd, err := connectUnix(packetForever, unix.SOCK_DGRAM, local, remote)
 	if err != nil {
 		return nil, opError(KindUnixDatagram, "dial", remote, err)
 	}
@@ -174,7 +174,7 @@ func (c *DatagramConn) SendTo(ctx context.Context, msg []byte, to string) error 
 // makes a Conn of it again with net.FileConn and UnixDatagram. The caller closes it; the Conn remains.
 func (c *DatagramConn) File() (*os.File, error) { return c.file() }
 
-// Close, see Conn. It removes the path that the constructor has made, unless another process
+// Close is as Conn says. It removes the path that the constructor has made, unless another process
 // has the socket still.
 func (c *DatagramConn) Close() error {
 	err := c.unixPackets.Close()
