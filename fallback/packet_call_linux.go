@@ -24,6 +24,7 @@ type packetCall struct {
 	first, second []byte       // where the kernel wrote
 	n             int          // so many bytes, even if they did not fit
 	eof           bool
+	tries         int // in the poller
 
 	tail  [udpTrailer]byte               // UDP's, coming or going
 	short [packetShort + udpTrailer]byte // a short message of UDP's with its trailer
@@ -49,7 +50,7 @@ func newPacketCall(p *packets) *packetCall {
 		c.sendOnce = func(fd uintptr) { c.trySend(fd) }
 		c.sendReady = func(fd uintptr) bool { c.trySend(fd); return c.errno != unix.EAGAIN }
 		c.receiveOnce = func(fd uintptr) { c.tryReceive(fd) }
-		c.receiveReady = func(fd uintptr) bool { c.tryReceive(fd); return c.errno != unix.EAGAIN }
+		c.receiveReady = func(fd uintptr) bool { return c.spin(fd) }
 	}
 	c.p = p
 	return c
@@ -58,7 +59,7 @@ func newPacketCall(p *packets) *packetCall {
 func (c *packetCall) free() {
 	c.giveBack()
 	c.p, c.msg, c.control, c.dst, c.extra, c.first, c.second = nil, nil, nil, nil, nil, nil, nil
-	c.header.name.size, c.eof = 0, false
+	c.header.name.size, c.eof, c.tries = 0, false, 0
 	packetCalls.Put(c)
 }
 
@@ -135,6 +136,24 @@ func (c *packetCall) controlLen() int {
 		return 0
 	}
 	return c.extra.controlLen
+}
+
+// spin tries once each time that the poller sees something, and the first time some more, and
+// says whether that is enough.
+func (c *packetCall) spin(fd uintptr) (done bool) {
+	c.tries++
+	c.tryReceive(fd)
+	if c.tries > 1 || c.errno != unix.EAGAIN {
+		return c.errno != unix.EAGAIN
+	}
+	tries := c.p.spin.tries()
+	left := tries
+	for ; left > 0 && c.errno == unix.EAGAIN; left-- {
+		c.tries++
+		c.tryReceive(fd)
+	}
+	c.p.spin.learn(tries, left, c.errno != unix.EAGAIN)
+	return c.errno != unix.EAGAIN
 }
 
 // recv makes the system call. There is always room for the longest message that this Conn

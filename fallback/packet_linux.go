@@ -33,7 +33,9 @@ type packets struct {
 	closed   atomic.Bool // Close was called
 
 	reading, writing packetTurn
-	scratch          sync.Pool // of *[]byte, most+trailer long
+	spin             packetSpin
+	waited           atomic.Bool // the last Receive had to
+	scratch          sync.Pool   // of *[]byte, most+trailer long
 }
 
 // packetForever is the context that never ends.
@@ -194,17 +196,25 @@ func (p *packets) receive(ctx context.Context, dst []byte, extra *packetExtra, t
 		if ctx != nil && ctx.Err() != nil {
 			return dst, p.failed("receive", ctx.Err())
 		}
-		if p.raw.Control(c.receiveOnce) != nil {
-			return dst, p.failed("receive", os.ErrClosed)
-		}
-		if c.errno != unix.EAGAIN {
-			continue
-		}
-		if try {
-			return dst, ErrWouldBlock
+		// Whoever had to wait for the last message begins with waiting for this one, whose first
+		// try costs no system call more.
+		waited := p.waited.Load()
+		if try || !waited {
+			if p.raw.Control(c.receiveOnce) != nil {
+				return dst, p.failed("receive", os.ErrClosed)
+			}
+			switch {
+			case c.errno != unix.EAGAIN:
+				continue
+			case try:
+				return dst, ErrWouldBlock
+			}
 		}
 		if err := p.reading.await(ctx, c.receiveReady, nil); err != nil {
 			return dst, p.failed("receive", err)
+		}
+		if waits := c.tries > 1 || !waited; waits != waited {
+			p.waited.Store(waits)
 		}
 	}
 	if c.errno != 0 {
