@@ -1,7 +1,6 @@
 package fallback
 
 import (
-	"fmt"
 	"sync"
 	"syscall"
 
@@ -29,7 +28,6 @@ type packetCall struct {
 	tail  [udpTrailer]byte               // UDP's, coming or going
 	short [packetShort + udpTrailer]byte // a short message of UDP's with its trailer
 
-	sendOnce, receiveOnce   func(fd uintptr)
 	sendReady, receiveReady func(fd uintptr) bool
 }
 
@@ -47,9 +45,7 @@ func newPacketCall(p *packets) *packetCall {
 	c, _ := packetCalls.Get().(*packetCall)
 	if c == nil {
 		c = new(packetCall)
-		c.sendOnce = func(fd uintptr) { c.trySend(fd) }
 		c.sendReady = func(fd uintptr) bool { c.trySend(fd); return c.errno != unix.EAGAIN }
-		c.receiveOnce = func(fd uintptr) { c.tryReceive(fd) }
 		c.receiveReady = func(fd uintptr) bool { return c.spin(fd) }
 	}
 	c.p = p
@@ -197,7 +193,7 @@ func (c *packetCall) getScratch() []byte {
 func (c *packetCall) take() ([]byte, error) {
 	n := c.n - c.p.trailer
 	if n > c.p.most {
-		return c.dst, fmt.Errorf("a message of %d bytes, of at most %d: %w", n, c.p.most, ErrFrame)
+		return c.dst, c.p.tooLong(n)
 	}
 	if c.scratch != nil && c.second == nil {
 		return append(c.dst, c.first[:n]...), nil

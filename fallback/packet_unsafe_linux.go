@@ -53,6 +53,19 @@ func packetRecvfrom(fd uintptr, buf []byte, h *packetHeader) (n int, errno sysca
 	return int(r), 0
 }
 
+// packetReceive is packetRecvfrom that tells only whether the sender has a name.
+func packetReceive(fd uintptr, buf []byte) (n int, named bool, errno syscall.Errno) {
+	var family uint16
+	size := uint32(unsafe.Sizeof(family))
+	r, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(packetBase(buf))), uintptr(len(buf)),
+		unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&family)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return 0, false, errno
+	}
+	packetCame(buf[:min(int(r), len(buf))])
+	return int(r), size > 0, 0
+}
+
 // packetRecvmsg is recvmsg(2) into two buffers and, if control is not nil, with control
 // messages.
 func packetRecvmsg(fd uintptr, first, second, control []byte, h *packetHeader) (n, controlLen, flags int, errno syscall.Errno) {
