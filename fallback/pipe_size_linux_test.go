@@ -155,7 +155,7 @@ func TestPacketPipeHasManyReceivers(t *testing.T) {
 		}()
 	}
 	for i := range n {
-		require.NoError(t, w.Send(pipeForever, pipePattern(i%PacketMaxMessage, byte(i))))
+		require.NoError(t, w.Send(pipeForever, pipePattern(i%PipePacketMax, byte(i))))
 	}
 	require.NoError(t, w.CloseSend())
 	for range receivers {
