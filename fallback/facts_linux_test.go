@@ -28,6 +28,9 @@ func TestFactsAgreeWithTheCarriers(t *testing.T) {
 	}
 	for _, c := range carriers {
 		t.Run(c.name, func(t *testing.T) {
+			if c.open == nil {
+				t.Skip("opened by child processes alone")
+			}
 			a, _ := c.open(t)
 			f, ok := byKind[a.Kind()]
 			if !ok {
