@@ -13,7 +13,8 @@ func init() {
 	)
 }
 
-// shrink makes the kernel's buffer behind c as small as it can be, if there is one.
+// shrink makes the kernel's buffer behind c as small as it can be, if there is one. Over
+// a network only the sender's: with a window that small TCP waits for its timers.
 func shrink(c Conn) bool {
 	s, ok := c.(syscall.Conn)
 	if !ok {
@@ -25,10 +26,11 @@ func shrink(c Conn) bool {
 	}
 	small := false
 	err = raw.Control(func(fd uintptr) {
-		for _, option := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, 1) == nil {
-				small = true
-			}
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 1) == nil {
+			small = true
+		}
+		if !c.Capabilities().Network && unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) == nil {
+			small = true
 		}
 		if _, err := unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 4096); err == nil {
 			small = true

@@ -21,8 +21,8 @@ func init() {
 }
 
 func checkKilledIdle(t testing.TB, c carrier) {
-	a, files, arg, release := c.giveTo(t)
 	caps := c.givenCapabilities(t)
+	a, files, arg, release := c.giveTo(t)
 	p := start(t, c, files, arg, task{Do: "idle"})
 	if !caps.EndOfFile {
 		p.kill()
@@ -125,11 +125,11 @@ func remainder(t testing.TB, a Conn, l *ledger, next uint32, gone *call) {
 func checkKilledSending(t testing.TB, c carrier) {
 	for round := range rounds(12) {
 		scope(t, func(t testing.TB) {
-			a, files, arg, release := c.giveTo(t)
 			caps := c.givenCapabilities(t)
 			if !caps.Receive {
 				t.Skip("the child does not send")
 			}
+			a, files, arg, release := c.giveTo(t)
 			p := start(t, c, files, arg, task{Do: "send", Sender: 1, Large: 50_000 + rand.IntN(400_000)})
 			if caps.EndOfFile {
 				release()
@@ -155,11 +155,11 @@ func checkKilledSending(t testing.TB, c carrier) {
 func checkKilledReceiving(t testing.TB, c carrier) {
 	for range rounds(8) {
 		scope(t, func(t testing.TB) {
-			a, files, arg, release := c.giveTo(t)
 			caps := c.givenCapabilities(t)
 			if !caps.Send || !caps.EndOfFile {
 				t.Skip("the child does not receive, or its end is not noticed")
 			}
+			a, files, arg, release := c.giveTo(t)
 			p := start(t, c, files, arg, task{Do: "receive"})
 			release()
 			gone := killSoon(p, 0)
@@ -192,10 +192,10 @@ func checkKilledReceiving(t testing.TB, c carrier) {
 func checkKilledSender(t testing.TB, c carrier) {
 	for range rounds(8) {
 		scope(t, func(t testing.TB) {
-			a, files, arg, release := c.giveTo(t)
 			if caps := c.givenCapabilities(t); !caps.ManySenders || !caps.Receive || !caps.Reliable {
 				t.Skip("not several senders, or they may lose messages")
 			}
+			a, files, arg, release := c.giveTo(t)
 			const doomed = 9
 			n := rounds(60)
 			p := start(t, c, files, arg, task{Do: "send", Sender: doomed, Large: 50_000 + rand.IntN(300_000)})
@@ -244,10 +244,10 @@ func checkKilledSender(t testing.TB, c carrier) {
 func checkKilledReceiver(t testing.TB, c carrier) {
 	for range rounds(6) {
 		scope(t, func(t testing.TB) {
-			a, files, arg, release := c.giveTo(t)
 			if caps := c.givenCapabilities(t); !caps.ManyReceivers || !caps.Send || !caps.Reliable {
 				t.Skip("not several receivers, or they may lose messages")
 			}
+			a, files, arg, release := c.giveTo(t)
 			p := start(t, c, files, arg, task{Do: "receive"})
 			others := []*process{
 				start(t, c, files, arg, task{Do: "receive"}),

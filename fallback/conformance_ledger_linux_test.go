@@ -120,6 +120,18 @@ func (l *ledger) count() int {
 	return len(l.got)
 }
 
+// outstanding is how many were sent and have not come.
+func (l *ledger) outstanding() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e, ok := range l.sent {
+		if ok && l.got[e] == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // audit complains of what came and was not sent, came twice, or, if reliable, was sent
 // and did not come.
 func (l *ledger) audit(t testing.TB, reliable bool) {

@@ -76,8 +76,8 @@ func dismiss(t testing.TB, a Conn, n int) {
 }
 
 func checkProcess(t testing.TB, c carrier) {
-	a, files, arg, release := c.giveTo(t)
 	caps := c.givenCapabilities(t)
+	a, files, arg, release := c.giveTo(t)
 	n := rounds(150)
 	switch {
 	case caps.Send && caps.Receive:
@@ -158,10 +158,10 @@ func collect(t testing.TB, l *ledger, a Conn, senders, n int) {
 }
 
 func checkSendingProcesses(t testing.TB, c carrier) {
-	a, files, arg, release := c.giveTo(t)
 	if caps := c.givenCapabilities(t); !caps.ManySenders || !caps.Receive || !caps.Reliable {
 		t.Skip("not several senders, or they may lose messages")
 	}
+	a, files, arg, release := c.giveTo(t)
 	const senders = 3
 	n := rounds(200)
 	var ps []*process
@@ -183,10 +183,10 @@ func checkSendingProcesses(t testing.TB, c carrier) {
 }
 
 func checkReceivingProcesses(t testing.TB, c carrier) {
-	a, files, arg, release := c.giveTo(t)
 	if caps := c.givenCapabilities(t); !caps.ManyReceivers || !caps.Send || !caps.Reliable {
 		t.Skip("not several receivers, or they may lose messages")
 	}
+	a, files, arg, release := c.giveTo(t)
 	const receivers = 3
 	var ps []*process
 	for range receivers {
@@ -203,10 +203,10 @@ func checkReceivingProcesses(t testing.TB, c carrier) {
 }
 
 func checkPeerProcess(t testing.TB, c carrier) {
-	a, files, arg, release := c.giveTo(t)
 	if !c.givenCapabilities(t).Credentials {
 		t.Skip("no credentials")
 	}
+	a, files, arg, release := c.giveTo(t)
 	p := start(t, c, files, arg, task{Do: "idle"})
 	release()
 	got, err := a.Peer()
@@ -219,44 +219,29 @@ func checkPeerProcess(t testing.TB, c carrier) {
 }
 
 func checkOutlives(t testing.TB, c carrier) {
-	a, files, arg, _ := c.giveTo(t)
-	if caps := c.givenCapabilities(t); !caps.Outlives || !caps.Send || len(files) > 0 {
+	if caps := c.givenCapabilities(t); !caps.Outlives || !caps.Send {
 		t.Skip("messages go with the processes")
+	}
+	a, files, arg, _ := c.giveTo(t)
+	if len(files) > 0 {
+		t.Skip("it has no name")
 	}
 	l := newLedger()
 	sendSome(t, l, a, 3)
+	dismiss(t, a, 1)
 	a.Close() // nobody has it open now
-	p := start(t, c, nil, arg, task{Do: "receive"})
-	b, err := c.remakeSender(t, arg)
-	if err != nil {
-		t.Skip("the other end cannot be made again here: ", err)
-	}
-	dismiss(t, b, 1)
-	l.received(t, p.succeed(t))
+	l.received(t, start(t, c, nil, arg, task{Do: "receive"}).succeed(t))
 	l.audit(t, true)
-}
-
-// remakeSender is the end that children get, if it can send to them as well.
-func (c carrier) remakeSender(t testing.TB, arg string) (Conn, error) {
-	b, err := c.remake(arg)
-	if err != nil {
-		return nil, err
-	}
-	t.Cleanup(func() { b.Close() })
-	if !b.Capabilities().Send {
-		return nil, errors.New("it receives only")
-	}
-	return b, nil
 }
 
 // checkSignals lets signals rain on a process that transfers: each system call of it may
 // be interrupted, in the middle too.
 func checkSignals(t testing.TB, c carrier) {
-	a, files, arg, release := c.giveTo(t)
 	caps := c.givenCapabilities(t)
 	if !caps.Reliable {
 		t.Skip("messages may be lost")
 	}
+	a, files, arg, release := c.giveTo(t)
 	n := rounds(100)
 	k := task{Do: "send", Sender: 1, Count: n, Large: 200_000}
 	switch {

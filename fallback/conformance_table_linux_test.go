@@ -13,6 +13,27 @@ import (
 // the reason stands beside it. A change here is a change of the contract.
 var golden = map[string]goldenRow{
 	"reference": {kind: KindShared, a: "Send Receive Ordered Reliable Priorities Boundaries Pollable Descriptors HalfClose EndOfFile Credentials"},
+
+	"CrossMemory":             {kind: KindCrossMemory, a: "Send Receive Ordered Reliable Boundaries Pollable Permission HalfClose EndOfFile Credentials"},
+	"FIFO":                    {kind: KindFIFO, a: "Send Ordered Reliable ManySenders HalfClose EndOfFile", b: "Receive Ordered Reliable ManySenders EndOfFile"},
+	"FIFOSoleWriter":          {kind: KindFIFO, a: "Send Ordered Reliable HalfClose EndOfFile", b: "Receive Ordered Reliable EndOfFile"},
+	"MQ":                      {kind: KindMQ, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Priorities Boundaries Outlives Pollable"},
+	"MQByName":                {kind: KindMQ, a: "Send Ordered Reliable ManySenders ManyReceivers Priorities Boundaries Outlives"},
+	"MQOneWay":                {kind: KindMQ, a: "Send Ordered Reliable ManySenders ManyReceivers Priorities Boundaries Outlives", b: "Receive Ordered Reliable ManySenders ManyReceivers Priorities Boundaries Outlives Pollable"},
+	"PacketPipe":              {kind: KindPipe, a: "Send Ordered Reliable ManySenders ManyReceivers Boundaries HalfClose EndOfFile", b: "Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable EndOfFile"},
+	"Pipe":                    {kind: KindPipe, a: "Send Ordered Reliable HalfClose EndOfFile", b: "Receive Ordered Reliable EndOfFile"},
+	"PipeDuplex":              {kind: KindPipe, a: "Send Receive Ordered Reliable HalfClose EndOfFile"},
+	"PipeManyWriters":         {kind: KindPipe, a: "Send Ordered Reliable ManySenders HalfClose EndOfFile", b: "Receive Ordered Reliable ManySenders EndOfFile"},
+	"PipePollable":            {kind: KindPipe, a: "Send Ordered Reliable HalfClose EndOfFile", b: "Receive Ordered Reliable Pollable EndOfFile"},
+	"Shm":                     {kind: KindShm, a: "Send Receive Ordered Reliable HalfClose EndOfFile Credentials"},
+	"TCP":                     {kind: KindTCP, a: "Send Receive Ordered Reliable Network Pollable HalfClose EndOfFile"},
+	"UDP":                     {kind: KindUDP, a: "Send Receive ManySenders ManyReceivers Boundaries Network Pollable"},
+	"UDP, many senders":       {kind: KindUDP, a: "Send Receive ManySenders ManyReceivers Boundaries Network Pollable", b: "Receive ManySenders ManyReceivers Boundaries Network Pollable"},
+	"UnixDatagram":            {kind: KindUnixDatagram, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors Credentials"},
+	"UnixDatagram, addressed": {kind: KindUnixDatagram, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors", b: "Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors"},
+	"UnixSeqpacket":           {kind: KindUnixSeqpacket, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors HalfClose EndOfFile Credentials"},
+	"UnixSeqpacket, dialled":  {kind: KindUnixSeqpacket, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors HalfClose EndOfFile Credentials"},
+	"UnixStream":              {kind: KindUnixStream, a: "Send Receive Ordered Reliable Pollable Descriptors HalfClose EndOfFile Credentials"},
 }
 
 type goldenRow struct {

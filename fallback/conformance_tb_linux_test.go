@@ -172,10 +172,10 @@ func (c *call) returned() bool {
 	}
 }
 
-// awaitBlocked returns when the call's goroutine waits for something: the runtime's own
-// account of it is the event. A state that passes (a system call that does not block)
-// is told from one that stays by looking several times.
-func (c *call) awaitBlocked(t testing.TB, what string) {
+// rests returns when the call's goroutine waits for something (true) or has returned (false).
+// The runtime's own account of it is the event. A state that passes (a system call that does
+// not block) is told from one that stays by looking several times.
+func (c *call) rests(t testing.TB, what string) bool {
 	t.Helper()
 	if c.num == 0 {
 		c.num = <-c.id
@@ -183,7 +183,7 @@ func (c *call) awaitBlocked(t testing.TB, what string) {
 	deadline := time.Now().Add(patienceOf(t))
 	for seen, before := 0, ""; seen < 3; time.Sleep(time.Millisecond) {
 		if c.returned() {
-			t.Fatalf("%s has to wait, but has returned: %v", what, c.err)
+			return false
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%s does not come to rest: %s", what, before)
@@ -196,6 +196,15 @@ func (c *call) awaitBlocked(t testing.TB, what string) {
 		default:
 			seen, before = 1, state
 		}
+	}
+	return true
+}
+
+// awaitBlocked is rests of a call that must not return.
+func (c *call) awaitBlocked(t testing.TB, what string) {
+	t.Helper()
+	if !c.rests(t, what) {
+		t.Fatalf("%s has to wait, but has returned: %v", what, c.err)
 	}
 }
 
