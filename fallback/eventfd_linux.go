@@ -159,25 +159,35 @@ func (e *Eventfd) do(ctx context.Context, write, wait bool, v uint64) (uint64, e
 	if write {
 		op = "write"
 	}
-	if err := e.rc.Control(c.once); err != nil {
-		return 0, fmt.Errorf("eventfd: %s: %w", op, os.ErrClosed)
-	}
-	if c.err == unix.EAGAIN {
-		if !wait {
-			return 0, fmt.Errorf("eventfd: %s: %w", op, ErrWouldBlock)
-		}
-		way := &e.in
-		if write {
-			way = &e.out
-		}
-		if err := way.until(ctx, e.gone, c.f); err != nil {
-			return 0, fmt.Errorf("eventfd: %s: %w", op, err)
-		}
+	if err := e.run(ctx, wait, c); err != nil {
+		return 0, fmt.Errorf("eventfd: %s: %w", op, err)
 	}
 	if c.err != 0 {
 		return 0, fmt.Errorf("eventfd: %w", os.NewSyscallError(op, c.err))
 	}
 	return binary.NativeEndian.Uint64(c.buf[:]), nil
+}
+
+func (e *Eventfd) run(ctx context.Context, wait bool, c *eventfdCall) error {
+	way := &e.in
+	if c.write {
+		way = &e.out
+	}
+	if wait {
+		if done, err := way.straight(ctx, c.f); done {
+			return err
+		}
+	}
+	if err := e.rc.Control(c.once); err != nil {
+		return os.ErrClosed
+	}
+	switch {
+	case c.err != unix.EAGAIN:
+		return nil
+	case !wait:
+		return ErrWouldBlock
+	}
+	return way.until(ctx, e.gone, c.f)
 }
 
 // Add adds n, waiting while the counter would exceed EventfdMax. ctx may be nil: never

@@ -136,19 +136,25 @@ func (c *memCall) part(i int, b []byte) {
 }
 
 func (s *memSocket) do(ctx context.Context, wait bool, c *memCall) error {
+	way := &s.out
+	if c.recv {
+		way = &s.in
+	}
+	if wait {
+		if done, err := way.straight(ctx, c.f); done {
+			return err
+		}
+	}
 	if err := s.rc.Control(c.once); err != nil {
 		return os.ErrClosed
 	}
-	if c.errno != unix.EAGAIN {
+	switch {
+	case c.errno != unix.EAGAIN:
 		return nil
-	}
-	if !wait {
+	case !wait:
 		return ErrWouldBlock
 	}
-	if c.recv {
-		return s.in.until(ctx, s.gone, c.f)
-	}
-	return s.out.until(ctx, s.gone, c.f)
+	return way.until(ctx, s.gone, c.f)
 }
 
 // send sends a packet, with the file if it is not nil. Errors: syscall.EPIPE, os.ErrClosed,

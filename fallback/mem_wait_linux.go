@@ -66,6 +66,22 @@ func memWays(f *os.File, rc syscall.RawConn) (in, out memWay) {
 	return memWay{newMemTurn(), f.SetReadDeadline, rc.Read}, memWay{newMemTurn(), f.SetWriteDeadline, rc.Write}
 }
 
+// straight runs f like until if the turn is free and ctx never ends, and says whether it has:
+// then there is no need to try once beforehand.
+func (w *memWay) straight(ctx context.Context, f func(fd uintptr) bool) (done bool, err error) {
+	if memDone(ctx) != nil {
+		return false, nil
+	}
+	select {
+	case w.turn <- struct{}{}:
+	default:
+		return false, nil
+	}
+	err = memWaitError(ctx, w.wait(f))
+	w.turn.unlock()
+	return true, err
+}
+
 // until takes the turn and runs f whenever the descriptor is ready, until it returns true,
 // ctx ends, or gone is closed.
 func (w *memWay) until(ctx context.Context, gone <-chan struct{}, f func(fd uintptr) bool) error {
