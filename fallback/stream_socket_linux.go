@@ -39,10 +39,11 @@ type netSocket interface {
 }
 
 type streamSocket struct {
-	// file keeps the descriptor open for as long as a call uses it. It is in blocking
-	// mode and not in the poller; calls that must not wait say MSG_DONTWAIT.
-	file *os.File
-	raw  syscall.RawConn
+	// file is in blocking mode and not in the poller; calls that must not wait say
+	// MSG_DONTWAIT. fd is its descriptor, open until both directions are ended.
+	file  *os.File
+	fd    int
+	ended atomic.Int32 // directions
 	// patient: SO_RCVTIMEO and SO_SNDTIMEO are set. Only from the first wait in the kernel
 	// on, so that a socket that is just passed on is as it was.
 	patient atomic.Bool
@@ -70,13 +71,8 @@ func newStreamSocket(c netSocket) (*streamSocket, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	s := &streamSocket{file: os.NewFile(uintptr(fd), "socket")}
-	if s.raw, err = s.file.SyscallConn(); err != nil {
-		s.file.Close()
-		return nil, err
-	}
 	c.Close() // and out of the poller
-	return s, nil
+	return &streamSocket{file: os.NewFile(uintptr(fd), "socket"), fd: fd}, nil
 }
 
 // hurry is one direction's memory of how its waits in the kernel ended. If in vain, as those do
@@ -105,8 +101,8 @@ func (h *hurry) ended(inVain bool) {
 }
 
 // sit takes a seat for a wait in the kernel; then rise gives it back.
-func (s *streamSocket) sit(fd int) bool {
-	if socketSeats.Add(1) > socketThreads || !s.patient.Load() && !s.bePatient(fd) {
+func (s *streamSocket) sit() bool {
+	if socketSeats.Add(1) > socketThreads || !s.patient.Load() && !s.bePatient() {
 		socketSeats.Add(-1)
 		return false
 	}
@@ -118,8 +114,8 @@ func (s *streamSocket) sit(fd int) bool {
 
 func (s *streamSocket) rise() { socketSeats.Add(-1) }
 
-func (s *streamSocket) bePatient(fd int) bool {
-	if setTimeouts(fd, socketTick) != nil {
+func (s *streamSocket) bePatient() bool {
+	if setTimeouts(s.fd, socketTick) != nil {
 		return false
 	}
 	s.patient.Store(true)
@@ -212,8 +208,12 @@ func (s *streamSocket) shutdownSend() error {
 	})
 }
 
-// close lets go of the socket when the calls that use it have returned.
-func (s *streamSocket) close() {
+// end is for the holder of a direction's turn, who uses fd no more. The second one lets go of
+// the socket.
+func (s *streamSocket) end() {
+	if s.ended.Add(1) < 2 {
+		return
+	}
 	s.mu.Lock()
 	s.closed = true
 	poller := s.poller
