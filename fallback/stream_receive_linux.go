@@ -420,7 +420,7 @@ func (s *streamConn) fetch(ctx context.Context, wait bool) error {
 		return os.ErrClosed
 	}
 	in.wait = wait && (ctx == nil || ctx.Done() == nil)
-	s.pullSome()
+	s.pullSome(wait)
 	var err error
 	if wait && in.errno == unix.EAGAIN {
 		err = s.pullInPoller(ctx)
@@ -488,18 +488,36 @@ func (s *streamConn) pullInPoller(ctx context.Context) error {
 	})
 }
 
-// pullSome takes what there is, or waits for it in the kernel if it may.
-func (s *streamConn) pullSome() {
+// pullSome takes what there is. If wait, it asks several times; and it waits in the kernel if
+// it may.
+func (s *streamConn) pullSome(wait bool) {
 	in := &s.in
+	asks := 0
+	if wait {
+		if asks = in.hurry.begin(); asks > 0 {
+			answered := 0
+			for ; answered < asks; answered++ {
+				if in.pullOnce(s.sock.fd, unix.MSG_DONTWAIT); in.errno != unix.EAGAIN {
+					break
+				}
+			}
+			in.hurry.asked(answered)
+			if answered < asks {
+				return
+			}
+		}
+	}
 	if !in.wait || in.hurry.rest > 0 || !s.sock.sit() {
-		in.pullOnce(s.sock.fd, unix.MSG_DONTWAIT)
+		if asks == 0 {
+			in.pullOnce(s.sock.fd, unix.MSG_DONTWAIT)
+		}
 		return
 	}
 	in.waits.Store(true)
 	in.pullOnce(s.sock.fd, 0)
 	in.waits.Store(false)
 	s.sock.rise()
-	in.hurry.ended(in.errno == unix.EAGAIN)
+	in.hurry.waited(in.errno == unix.EAGAIN)
 }
 
 // pullWhilePolled takes what there is. False: it is to be called again when there is something.

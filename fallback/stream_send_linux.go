@@ -282,7 +282,7 @@ func (s *streamConn) pushSome() {
 	o.pushOn(s.sock.fd, sendFlags&^unix.MSG_DONTWAIT)
 	o.waits.Store(false)
 	s.sock.rise()
-	o.hurry.ended(o.errno == unix.EAGAIN)
+	o.hurry.waited(o.errno == unix.EAGAIN)
 }
 
 // pushWhilePolled gives the kernel what it takes. False: it is to be called again when there
