@@ -51,6 +51,11 @@ func (v *vector) send(fd, flags int) (int, unix.Errno) {
 }
 
 func (v *vector) receive(fd, flags int) (int, unix.Errno) {
+	if v.n == 1 && v.msg.Control == nil { // recv(2) has less to do
+		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(v.iov[0].Base)), uintptr(v.iov[0].Len),
+			uintptr(flags), 0, 0)
+		return int(n), errno
+	}
 	v.msg.Iov = &v.iov[0]
 	v.msg.SetIovlen(v.n)
 	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&v.msg)), uintptr(flags))

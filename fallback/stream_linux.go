@@ -46,8 +46,7 @@ func newStream(kind Kind, c netSocket, config streamConfig) (*streamConn, error)
 	s := &streamConn{kind: kind, max: config.max, sock: sock}
 	s.out.init(sock.setWriteDeadline)
 	s.in.init(sock.setReadDeadline)
-	s.out.push, s.out.pushPolled = s.pushSome, s.pushWhilePolled
-	s.in.pull, s.in.pullPolled = s.pullSome, s.pullWhilePolled
+	s.out.push, s.in.pull = s.pushWhilePolled, s.pullWhilePolled
 	return s, nil
 }
 
@@ -160,7 +159,7 @@ func (s *streamConn) endTo(want int32) {
 		if s.kind == KindTCP && o.used {
 			s.drain()
 		}
-		s.sock.close()
+		s.sock.end()
 	}
 	o.rest = nil // the end of the stream cuts it short
 	o.ended = want
@@ -172,16 +171,14 @@ func (s *streamConn) endTo(want int32) {
 // tells the other side at once that it sends to nobody.)
 func (s *streamConn) drain() {
 	var waste [16 << 10]byte
-	_ = s.sock.raw.Control(func(fd uintptr) {
-		if n, err := unix.IoctlGetInt(int(fd), unix.TIOCOUTQ); err == nil && n == 0 { // tcp(7) SIOCOUTQ
+	if n, err := unix.IoctlGetInt(s.sock.fd, unix.TIOCOUTQ); err == nil && n == 0 { // tcp(7) SIOCOUTQ
+		return
+	}
+	for range 256 {
+		if n, _, err := unix.Recvfrom(s.sock.fd, waste[:], unix.MSG_DONTWAIT); n <= 0 && err != unix.EINTR {
 			return
 		}
-		for range 256 {
-			if n, _, err := unix.Recvfrom(int(fd), waste[:], unix.MSG_DONTWAIT); n <= 0 && err != unix.EINTR {
-				return
-			}
-		}
-	})
+	}
 }
 
 // closedError is err, as os.ErrClosed where package net says it in its own way.

@@ -30,9 +30,9 @@ const (
 // receiver gives up: what there is of it moves to memory of its own.
 type incoming struct {
 	turn
-	pull       func(fd uintptr) bool // pullSome
-	pullPolled func(fd uintptr) bool // pullWhilePolled
-	exact      atomic.Bool           // nothing is read ahead
+	pull  func(fd uintptr) bool // pullWhilePolled
+	exact atomic.Bool           // nothing is read ahead
+	ended bool                  // it is over, and nothing is left
 
 	buf  []byte // what is read ahead is buf[r:w]
 	r, w int
@@ -152,8 +152,10 @@ func (s *streamConn) releaseReceive() {
 	in := &s.in
 	for {
 		over := in.isOver.Load()
-		if over {
+		if over && !in.ended {
+			in.ended = true
 			in.discard()
+			s.sock.end()
 		}
 		in.release()
 		if over || !in.isOver.Load() {
@@ -418,8 +420,9 @@ func (s *streamConn) fetch(ctx context.Context, wait bool) error {
 		return os.ErrClosed
 	}
 	in.wait = wait && (ctx == nil || ctx.Done() == nil)
-	err := closedError(s.sock.raw.Read(in.pull))
-	if wait && err == nil && in.errno == unix.EAGAIN {
+	s.pullSome(wait)
+	var err error
+	if wait && in.errno == unix.EAGAIN {
 		err = s.pullInPoller(ctx)
 	}
 	switch {
@@ -474,7 +477,7 @@ func (s *streamConn) pullInPoller(ctx context.Context) error {
 			if in.isOver.Load() {
 				return os.ErrClosed
 			}
-			err := raw.Read(in.pullPolled)
+			err := raw.Read(in.pull)
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				return closedError(err)
 			}
@@ -485,20 +488,36 @@ func (s *streamConn) pullInPoller(ctx context.Context) error {
 	})
 }
 
-// pullSome takes what there is, or waits for it in the kernel if it may. It always
-// returns true.
-func (s *streamConn) pullSome(fd uintptr) bool {
+// pullSome takes what there is. If wait, it asks several times; and it waits in the kernel if
+// it may.
+func (s *streamConn) pullSome(wait bool) {
 	in := &s.in
-	if !in.wait || in.hurry.rest > 0 || !s.sock.sit(int(fd)) {
-		in.pullOnce(int(fd), unix.MSG_DONTWAIT)
-		return true
+	asks := 0
+	if wait {
+		if asks = in.hurry.begin(); asks > 0 {
+			answered := 0
+			for ; answered < asks; answered++ {
+				if in.pullOnce(s.sock.fd, unix.MSG_DONTWAIT); in.errno != unix.EAGAIN {
+					break
+				}
+			}
+			in.hurry.asked(answered)
+			if answered < asks {
+				return
+			}
+		}
+	}
+	if !in.wait || in.hurry.rest > 0 || !s.sock.sit() {
+		if asks == 0 {
+			in.pullOnce(s.sock.fd, unix.MSG_DONTWAIT)
+		}
+		return
 	}
 	in.waits.Store(true)
-	in.pullOnce(int(fd), 0)
+	in.pullOnce(s.sock.fd, 0)
 	in.waits.Store(false)
 	s.sock.rise()
-	in.hurry.ended(in.errno == unix.EAGAIN)
-	return true
+	in.hurry.waited(in.errno == unix.EAGAIN)
 }
 
 // pullWhilePolled takes what there is. False: it is to be called again when there is something.

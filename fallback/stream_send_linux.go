@@ -22,8 +22,7 @@ const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 // first; a goroutine sees to it that there is one.
 type outgoing struct {
 	turn
-	push       func(fd uintptr) bool // pushSome
-	pushPolled func(fd uintptr) bool // pushWhilePolled
+	push func(fd uintptr) bool // pushWhilePolled
 
 	// What is being sent: total bytes, of which off are gone. They lie in bytes, or, if
 	// that is nil, in header, msg and trailer.
@@ -220,8 +219,9 @@ func (s *streamConn) transmit(ctx context.Context, wait bool) error {
 	o := &s.out
 	o.errno = 0
 	o.wait = wait && (ctx == nil || ctx.Done() == nil)
-	err := closedError(s.sock.raw.Write(o.push))
-	if wait && err == nil && o.errno == unix.EAGAIN {
+	s.pushSome()
+	var err error
+	if wait && o.errno == unix.EAGAIN {
 		o.errno = 0
 		err = s.pushInPoller(ctx)
 	}
@@ -258,7 +258,7 @@ func (s *streamConn) pushInPoller(ctx context.Context) error {
 			if o.isOver.Load() && !o.lingers {
 				return os.ErrClosed
 			}
-			err := raw.Write(o.pushPolled)
+			err := raw.Write(o.push)
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				return closedError(err)
 			}
@@ -270,20 +270,19 @@ func (s *streamConn) pushInPoller(ctx context.Context) error {
 }
 
 // pushSome gives the kernel what it takes; if there is no more room, and it may, it waits in
-// the kernel for that. It always returns true.
-func (s *streamConn) pushSome(fd uintptr) bool {
+// the kernel for that.
+func (s *streamConn) pushSome() {
 	o := &s.out
-	o.pushOn(int(fd), sendFlags)
-	if o.errno != unix.EAGAIN || !o.wait || o.hurry.rest > 0 || !s.sock.sit(int(fd)) {
-		return true
+	o.pushOn(s.sock.fd, sendFlags)
+	if o.errno != unix.EAGAIN || !o.wait || o.hurry.rest > 0 || !s.sock.sit() {
+		return
 	}
 	o.errno = 0
 	o.waits.Store(true)
-	o.pushOn(int(fd), sendFlags&^unix.MSG_DONTWAIT)
+	o.pushOn(s.sock.fd, sendFlags&^unix.MSG_DONTWAIT)
 	o.waits.Store(false)
 	s.sock.rise()
-	o.hurry.ended(o.errno == unix.EAGAIN)
-	return true
+	o.hurry.waited(o.errno == unix.EAGAIN)
 }
 
 // pushWhilePolled gives the kernel what it takes. False: it is to be called again when there
