@@ -202,6 +202,9 @@ type semShape struct {
 	capacity int
 }
 
+// over says that the channel runs over a Conn.
+func (s semShape) over() bool { return strings.HasPrefix(s.way, "Over") }
+
 var semCapacities = []int{0, 1, 10, 1000, 4096}
 
 // semEach runs f for every way, mode and capacity.
