@@ -1,0 +1,227 @@
+package fallback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// PacketMaxMessage is MaxMessage of a packet pipe in bytes: PipeBuf less a mark, which lets
+// an empty message be a packet too (a write of 0 bytes is none).
+const PacketMaxMessage = PipeBuf - 1
+
+const packetMark = 0xd7
+
+// PacketFiles makes a pipe in packet mode (pipe2(2) with O_DIRECT, Linux 3.4; EINVAL before): each
+// write of up to PipeBuf bytes is one packet, and each read takes one; what of it does
+// not fit into the reader's buffer is lost. Longer writes become several packets. Both
+// files are non-blocking, in the runtime's poller. It does not block.
+func PacketFiles() (r, w *os.File, err error) {
+	r, w, err = pipeFiles(unix.O_DIRECT)
+	return r, w, opError(KindPipe, "make in packet mode", "", err)
+}
+
+// PacketPipe makes a pipe in packet mode and returns its ends; what is sent into w
+// is received from r. The kernel keeps messages apart, so any number of processes may send
+// and any number may receive; each message goes to one of them, and nothing is read
+// ahead. A message has at most PacketMaxMessage bytes and uses up a page of the pipe's capacity.
+// Otherwise as Pipe.
+func PacketPipe() (r, w Conn, err error) {
+	rf, wf, err := PacketFiles()
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err = newPacketConn(rf, nil)
+	if err == nil {
+		w, err = newPacketConn(nil, wf)
+	}
+	if err != nil {
+		rf.Close()
+		wf.Close()
+		return nil, nil, err
+	}
+	return r, w, nil
+}
+
+// PacketConn makes a Conn of ends of pipes, or FIFOs, in packet mode, say inherited ones
+// that PacketFiles made; either may be nil. It turns packet mode on for w in any case. As PipeConn,
+// it closes r and w if it succeeds.
+func PacketConn(r, w *os.File) (Conn, error) {
+	return pipeConnOf(r, w, nil, func(r, w *os.File, _ pipeConfig) (Conn, error) {
+		if w != nil {
+			if err := SetPacketMode(w, true); err != nil {
+				return nil, opError(KindPipe, "make in packet mode", "", err)
+			}
+		}
+		return newPacketConn(r, w)
+	})
+}
+
+type packetConn struct {
+	r, w   *pipeEnd
+	rw, ww func(func(uintptr) bool) error
+	caps   Capabilities
+	closed atomic.Bool
+
+	out, in         [2][]byte
+	outMark, inMark [1]byte
+	scratch         []byte // for a receiver whose dst is short of a packet's room
+	outBuf          [1 + pipeCopySize]byte
+}
+
+var (
+	_ Conn         = (*packetConn)(nil)
+	_ syscall.Conn = (*packetConn)(nil)
+)
+
+func newPacketConn(r, w *os.File) (*packetConn, error) {
+	p := &packetConn{outMark: [1]byte{packetMark}}
+	for _, end := range []struct {
+		file    *os.File
+		to      **pipeEnd
+		perform func(int, [][]byte) (int, error)
+	}{{r, &p.r, readPipe}, {w, &p.w, writePipe}} {
+		if end.file == nil {
+			continue
+		}
+		*end.to = &pipeEnd{}
+		if err := (*end.to).init(end.file, end.perform); err != nil {
+			return nil, opError(KindPipe, "make", "", err)
+		}
+	}
+	if r != nil {
+		p.rw = p.r.raw.Read
+	}
+	if w != nil {
+		p.ww = p.w.raw.Write
+	}
+	p.outBuf[0] = packetMark
+	p.caps = Capabilities{
+		Send: w != nil, Receive: r != nil, Ordered: true, Reliable: true, ManySenders: true, ManyReceivers: true,
+		Boundaries: true, Pollable: true, HalfClose: w != nil, EndOfFile: true,
+	}
+	return p, nil
+}
+
+func (p *packetConn) Send(ctx context.Context, msg []byte) error {
+	return explainPipe(KindPipe, "send", "", p.send(ctx, msg, true), "write")
+}
+
+func (p *packetConn) TrySend(msg []byte) error {
+	return explainPipe(KindPipe, "send", "", p.send(nil, msg, false), "write") //nolint:staticcheck // a nil context never ends
+}
+
+func (p *packetConn) send(ctx context.Context, msg []byte, wait bool) error {
+	if p.w == nil {
+		return Refuse(KindPipe, "sending into a reading end")
+	}
+	if len(msg) > PacketMaxMessage {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(msg), PacketMaxMessage)
+	}
+	if err := p.w.enter(ctx, wait, nil); err != nil {
+		return err
+	}
+	defer p.w.give()
+	if p.w.closed.Load() {
+		return os.ErrClosed
+	}
+	p.out = [2][]byte{p.outMark[:], msg}
+	p.w.vec = p.out[:]
+	if len(msg) <= pipeCopySize {
+		p.out[0] = p.outBuf[:1+copy(p.outBuf[1:], msg)]
+		p.w.vec = p.out[:1]
+	}
+	_, err := p.w.do(ctx, wait, p.ww)
+	p.out, p.w.vec = [2][]byte{}, nil
+	return err
+}
+
+func (p *packetConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
+	msg, err := p.receive(ctx, dst, true)
+	return msg, explainPipe(KindPipe, "receive", "", err, "read")
+}
+
+func (p *packetConn) TryReceive(dst []byte) ([]byte, error) {
+	msg, err := p.receive(nil, dst, false) //nolint:staticcheck // a nil context never ends
+	return msg, explainPipe(KindPipe, "receive", "", err, "read")
+}
+
+func (p *packetConn) receive(ctx context.Context, dst []byte, wait bool) ([]byte, error) {
+	if p.r == nil {
+		return dst, Refuse(KindPipe, "receiving from a writing end")
+	}
+	if err := p.r.enter(ctx, wait, p.r.nothingCame); err != nil {
+		return dst, err
+	}
+	defer p.r.give()
+	if p.r.closed.Load() {
+		return dst, os.ErrClosed
+	}
+	room := dst[len(dst):cap(dst)]
+	if len(room) < PacketMaxMessage {
+		if p.scratch == nil {
+			p.scratch = make([]byte, PacketMaxMessage)
+		}
+		room = p.scratch
+	}
+	p.in = [2][]byte{p.inMark[:], room}
+	p.r.vec = p.in[:]
+	n, err := p.r.do(ctx, wait, p.rw)
+	p.in, p.r.vec = [2][]byte{}, nil
+	switch {
+	case err != nil:
+		return dst, err
+	case n == 0:
+		return dst, io.EOF
+	case p.inMark[0] != packetMark: // this packet; the next one is another matter
+		return dst, fmt.Errorf("%w: a packet that begins with %#x", ErrFrame, p.inMark[0])
+	case n-1 > len(room) || n-1 > PacketMaxMessage:
+		return dst, fmt.Errorf("%w: %d bytes in a packet", ErrFrame, n)
+	}
+	return append(dst, room[:n-1]...), nil // where room is dst's own, this copies onto itself
+}
+
+func (p *packetConn) CloseSend() error {
+	if p.w == nil {
+		return Refuse(KindPipe, "closing the sending half of a reading end")
+	}
+	return explainPipe(KindPipe, "close", "", p.w.close(), "close")
+}
+
+func (p *packetConn) Close() error {
+	if p.closed.Swap(true) {
+		return opError(KindPipe, "close", "", os.ErrClosed)
+	}
+	var err error
+	if p.w != nil {
+		if err = p.w.close(); errors.Is(err, os.ErrClosed) {
+			err = nil // CloseSend was here
+		}
+	}
+	if p.r != nil {
+		err = errors.Join(err, p.r.close())
+	}
+	return explainPipe(KindPipe, "close", "", err, "close")
+}
+
+func (p *packetConn) MaxMessage() int            { return PacketMaxMessage }
+func (p *packetConn) Kind() Kind                 { return KindPipe }
+func (p *packetConn) Capabilities() Capabilities { return p.caps }
+
+func (p *packetConn) Peer() (Credentials, error) {
+	return Credentials{}, Refuse(KindPipe, "the other side's credentials")
+}
+
+// SyscallConn is the reading descriptor, or the writing one if there is no other.
+func (p *packetConn) SyscallConn() (syscall.RawConn, error) {
+	if p.r != nil {
+		return p.r.raw, nil
+	}
+	return p.w.raw, nil
+}
