@@ -1,0 +1,5 @@
+//go:build race
+
+package fallback
+
+const memRaceBuild = true

@@ -1,0 +1,93 @@
+package fallback
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Waiting for a descriptor in the runtime's netpoller, with a context. A deadline
+// belongs to the descriptor and not to a call, so only one goroutine at a time waits
+// for a direction: the holder of its turn. Attempts that do not wait need no turn.
+
+// A memTurn is a lock whose waiting ends with a context.
+type memTurn chan struct{}
+
+func newMemTurn() memTurn { return make(memTurn, 1) }
+
+// lock takes the turn. gone, if not nil, gives up with os.ErrClosed.
+func (t memTurn) lock(ctx context.Context, gone <-chan struct{}) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-memDone(ctx):
+		return ctx.Err()
+	case <-gone:
+		return os.ErrClosed
+	}
+}
+
+func (t memTurn) unlock() { <-t }
+
+func memDone(ctx context.Context) <-chan struct{} {
+	if ctx == nil {
+		return nil
+	}
+	return ctx.Done()
+}
+
+func memEnded(ctx context.Context) error {
+	if ctx == nil {
+		return nil
+	}
+	return ctx.Err()
+}
+
+// memPast is a deadline that has passed.
+var memPast = time.Unix(1, 0)
+
+// memWait runs wait, which is RawConn.Read or Write of one direction, and makes the
+// end of ctx interrupt it. The caller holds the direction's turn. What wait did stands:
+// an error here says only that wait itself was broken off.
+func memWait(ctx context.Context, deadline func(time.Time) error,
+	wait func(func(fd uintptr) bool) error, f func(fd uintptr) bool,
+) error {
+	if memDone(ctx) == nil {
+		return memWaitError(nil, wait(f))
+	}
+	finished := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(finished)
+		_ = deadline(memPast)
+	})
+	err := wait(f)
+	if !stop() {
+		<-finished
+		_ = deadline(time.Time{}) // the next one's call has its own context
+	}
+	return memWaitError(ctx, err)
+}
+
+// memWaitError says what an error of RawConn means. The runtime knows two: a deadline
+// has passed, which is the context's, or the descriptor was closed.
+func memWaitError(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		if e := memEnded(ctx); e != nil {
+			return e
+		}
+		return err
+	case errors.Is(err, os.ErrNoDeadline), errors.Is(err, syscall.EINVAL):
+		return err
+	}
+	return os.ErrClosed
+}
