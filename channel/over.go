@@ -144,6 +144,7 @@ const (
 
 // Optional abilities of a Conn.
 type (
+	shared    interface{ Shared() bool } // a queue: this end may receive what it, or another like it, sent
 	namer     interface{ Name() string }
 	queued    interface{ Queued() (int, bool) } // messages that wait in it
 	capacious interface{ Capacity() int }       // messages that it holds
@@ -176,11 +177,10 @@ func (p *plan[T]) over(conn fallback.Conn) (*Chan[T], error) {
 	default:
 		o.most = min(room, DefaultMaxMessage)
 	}
-	if o.caps.Send && o.caps.Receive {
+	if s, ok := conn.(shared); ok && s.Shared() {
+		o.shape = shapeQueue
+	} else if o.caps.Send && o.caps.Receive {
 		o.shape = shapeDuplex
-		if k := conn.Kind(); k == fallback.KindMQ || k == fallback.KindFIFO {
-			o.shape = shapeQueue
-		}
 	}
 	o.life, o.die = context.WithCancel(context.Background())
 	o.open, o.shut = context.WithCancel(o.life)
@@ -188,7 +188,9 @@ func (p *plan[T]) over(conn fallback.Conn) (*Chan[T], error) {
 	if o.shape == shapeQueue && o.caps.Priorities {
 		o.prio, _ = conn.(triesPriority)
 	}
-	o.flag = flagOf(conn)
+	if o.shape != shapeDuplex {
+		o.flag = flagOf(conn)
+	}
 
 	k := &core{cfg: p.cfg, name: p.name, kind: kindOver, gone: make(chan struct{}), over: o}
 	o.k = k
@@ -269,7 +271,10 @@ func (o *over) length() int {
 	n := o.waitingHere()
 	if q, ok := o.conn.(queued); ok {
 		if in, ok := q.Queued(); ok {
-			n += in
+			if o.closed() && o.shape == shapeQueue {
+				in-- // the mark
+			}
+			n += max(in, 0)
 		}
 	}
 	return n

@@ -23,7 +23,13 @@ func newClosedFlag(conn fallback.Conn) closedFlag {
 	if k := conn.Kind(); k != fallback.KindMQ && k != fallback.KindFIFO {
 		return nil
 	}
-	raw, err := fallback.RawConn(conn)
+	o, ok := conn.(interface {
+		Object() (syscall.RawConn, error)
+	})
+	if !ok {
+		return nil
+	}
+	raw, err := o.Object()
 	if err != nil {
 		return nil
 	}
@@ -45,5 +51,5 @@ func (b *stickyBit) CloseChannel() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_ = b.raw.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), uint32(b.st.Mode)&0o777|unix.S_ISVTX) })
+	_ = b.raw.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), b.st.Mode&0o777|unix.S_ISVTX) })
 }

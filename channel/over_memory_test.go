@@ -142,7 +142,7 @@ func (c *memConn) Close() error {
 	return err
 }
 
-func (c *memConn) TrySend(msg []byte) error { return c.TrySendPriority(msg, 1) }
+func (c *memConn) TrySend(msg []byte) error                   { return c.TrySendPriority(msg, 1) }
 func (c *memConn) Send(ctx context.Context, msg []byte) error { return c.SendPriority(ctx, msg, 1) }
 
 func (c *memConn) TryReceive(dst []byte) ([]byte, error) {
@@ -252,14 +252,20 @@ func (c *memConn) ReceivePriority(ctx context.Context, dst []byte) ([]byte, uint
 	return msg, 0, err
 }
 
-// Queued and Capacity are what Over asks for where a Conn has it.
+// Shared, Queued and Capacity are what Over asks for where a Conn has it.
+func (c *memConn) Shared() bool { return c.kind == fallback.KindMQ }
+
 func (c *memConn) Queued() (int, bool) {
 	if c.kind != fallback.KindMQ {
 		return 0, false
 	}
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
-	return c.in.data(), true
+	n := c.in.data()
+	if c.in.flag {
+		n++ // Over takes it that the mark is there
+	}
+	return n, true
 }
 
 func (c *memConn) Capacity() int {
