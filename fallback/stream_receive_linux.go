@@ -1,0 +1,501 @@
+package fallback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// largeFrame is the payload in bytes from which on it is worth a further piece of
+	// memory in a call to have the kernel write it to where it belongs.
+	largeFrame = 4096
+	// windowMost is how much of a payload is asked for before its header is known.
+	windowMost = 64 << 10
+	// readAhead holds what a window turns out not to be for, and the frames around it.
+	readAhead = windowMost + 8<<10
+	// growStep is how much memory is taken for a payload that has not come yet.
+	growStep = 64 << 10
+	// abortsMost is how many given-up frames TryReceive passes over.
+	abortsMost = 64
+)
+
+// incoming is the direction to receive. All but the turn belongs to the holder of the turn.
+//
+// Bytes come into buf, several frames at once if they are small, or, of a large frame,
+// straight to where its payload belongs. A frame in progress stays in progress when its
+// receiver gives up: what there is of it moves to memory of its own.
+type incoming struct {
+	turn
+	pull  func(fd uintptr) (done bool) // pullSome
+	exact atomic.Bool                  // nothing is read ahead
+
+	buf  []byte // what is read ahead is buf[r:w]
+	r, w int
+
+	dst []byte // the receiver's
+
+	// The frame in progress. frame[base:] is its payload as far as it is here, behind dst
+	// or, if own, in memory of its own.
+	open   bool
+	length int
+	frame  []byte
+	base   int
+	own    bool
+	last   int // the length of the frame before
+
+	// Descriptors come with the first byte of their frame, and the kernel ends a read
+	// behind the bytes that they came with. So those that came (pending) belong to the
+	// last frame that begins in buf, and are claimed when its header is known.
+	pending descriptors
+	claimed descriptors
+	control []byte // room for them; nil if there are none
+
+	// What the next system call is for: the beginning of a payload after a header that
+	// is not known, or else the payload in progress; the rest goes to buf.
+	window []byte
+	aimed  int
+	vec    vector
+
+	wait   bool // pullSome waits
+	n      int  // what pullSome has got
+	errno  unix.Errno
+	broken error // this is how it ends
+
+	patience patience
+}
+
+// descriptors have come; or some of them have, and those are closed.
+type descriptors struct {
+	fds  []int
+	lost bool
+}
+
+func (d *descriptors) any() bool { return len(d.fds) > 0 || d.lost }
+
+func (d *descriptors) close() {
+	closeDescriptors(d.fds)
+	*d = descriptors{}
+}
+
+func (s *streamConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
+	msg, fds, _, err := s.receive(ctx, dst, true)
+	closeDescriptors(fds)
+	return msg, err
+}
+
+func (s *streamConn) TryReceive(dst []byte) ([]byte, error) {
+	msg, fds, _, err := s.receive(nil, dst, false)
+	closeDescriptors(fds)
+	return msg, err
+}
+
+// ReceiveFiles is ErrFilesLost if this process has no room for the descriptors that came;
+// the message is gone then, and the Conn goes on.
+func (s *streamConn) ReceiveFiles(ctx context.Context, dst []byte) ([]byte, []*os.File, error) {
+	if s.kind != KindUnixStream {
+		return dst, nil, Refuse(s.kind, "passing descriptors")
+	}
+	msg, fds, lost, err := s.receive(ctx, dst, true)
+	if lost {
+		closeDescriptors(fds)
+		return dst, nil, opError(s.kind, "receive", "", ErrFilesLost)
+	}
+	return msg, filesOfDescriptors(fds), err
+}
+
+func (s *streamConn) receive(ctx context.Context, dst []byte, wait bool) (msg []byte, fds []int, lost bool, err error) {
+	in := &s.in
+	if wait {
+		err = in.take(ctx)
+	} else {
+		err = in.try()
+	}
+	if err != nil {
+		return dst, nil, false, s.receiveError(err)
+	}
+	switch {
+	case in.isOver.Load():
+		err = os.ErrClosed
+	case in.broken != nil:
+		err = in.broken
+	default:
+		in.dst = dst
+		if !in.own {
+			in.frame, in.base = dst, len(dst)
+		}
+		err = s.assemble(ctx, wait)
+		msg, fds, lost = in.deliver(err == nil)
+	}
+	if err != nil {
+		msg = dst
+	}
+	s.releaseReceive()
+	return msg, fds, lost, s.receiveError(err)
+}
+
+func (s *streamConn) receiveError(err error) error {
+	switch err { //nolint:errorlint // these come as they are
+	case nil, ErrWouldBlock, io.EOF, context.Canceled, context.DeadlineExceeded:
+		return err
+	}
+	return opError(s.kind, "receive", "", err)
+}
+
+// releaseReceive gives the turn to receive back. After Close nobody will claim what is here.
+func (s *streamConn) releaseReceive() {
+	in := &s.in
+	for {
+		over := in.isOver.Load()
+		if over {
+			in.discard()
+		}
+		in.release()
+		if over || !in.isOver.Load() {
+			return
+		}
+		select {
+		case in.held <- struct{}{}:
+		default:
+			return
+		}
+	}
+}
+
+// discard lets go of all that has come and was not received.
+func (in *incoming) discard() {
+	in.pending.close()
+	in.claimed.close()
+	in.open, in.own, in.frame, in.dst = false, false, nil, nil
+	in.buf, in.r, in.w = nil, 0, 0
+}
+
+// deliver ends a receiver's turn. It returns the whole message, or keeps what there is of it.
+func (in *incoming) deliver(whole bool) (msg []byte, fds []int, lost bool) {
+	switch {
+	case whole && in.own:
+		msg = append(in.dst, in.frame...)
+	case whole:
+		msg = in.frame
+	case in.open && !in.own && in.broken == nil:
+		in.frame = append([]byte(nil), in.frame[in.base:]...)
+		in.base, in.own = 0, true
+	}
+	if whole {
+		in.own = false
+		fds, lost = in.claimed.fds, in.claimed.lost
+		in.claimed = descriptors{}
+	}
+	if !in.own {
+		in.frame = nil
+	}
+	in.dst = nil
+	return msg, fds, lost
+}
+
+// assemble makes one frame whole.
+func (s *streamConn) assemble(ctx context.Context, wait bool) error {
+	in := &s.in
+	for aborts := 0; ; {
+		whole, aborted, err := in.advance(s.max)
+		if aborted {
+			aborts++
+		}
+		switch {
+		case err != nil:
+			return in.fail(err)
+		case whole:
+			return nil
+		case aborted && !wait && aborts > abortsMost:
+			return ErrWouldBlock
+		case aborted && ctx != nil && ctx.Err() != nil:
+			return ctx.Err()
+		case aborted:
+			continue
+		}
+		if err := in.aim(); err != nil {
+			return in.fail(err)
+		}
+		if err := s.fetch(ctx, wait); err != nil {
+			return err
+		}
+		if err := in.landed(s.max); err != nil {
+			return in.fail(err)
+		}
+	}
+}
+
+// fail ends the direction: nothing is received any more.
+func (in *incoming) fail(err error) error {
+	in.discard()
+	in.broken = err
+	return err
+}
+
+// advance moves what is in buf to the frame in progress.
+func (in *incoming) advance(most int) (whole, aborted bool, err error) {
+	have := in.buf[in.r:in.w]
+	if !in.open {
+		length, files, known, err := readFrameHeader(have, most)
+		if err != nil || !known {
+			return false, false, err
+		}
+		if err := in.begin(length, files); err != nil {
+			return false, false, err
+		}
+		in.r += frameHeader
+		have = have[frameHeader:]
+	}
+	if missing := in.missing(); missing > 0 {
+		n := min(missing, len(have))
+		in.frame = append(in.frame, have[:n]...)
+		in.r += n
+		have = have[n:]
+		if n < missing {
+			return false, false, nil
+		}
+	}
+	if len(have) == 0 {
+		return false, false, nil
+	}
+	in.r++
+	in.last = in.length
+	switch have[0] {
+	case frameCommit:
+		in.open = false
+		return true, false, nil
+	case frameAbort:
+		in.open = false
+		in.claimed.close()
+		in.frame, in.base, in.own = in.dst, len(in.dst), false
+		return false, true, nil
+	}
+	return false, false, fmt.Errorf("it ends with %#x: %w", have[0], ErrFrame)
+}
+
+// begin begins a frame.
+func (in *incoming) begin(length, files int) error {
+	in.open, in.length = true, length
+	if files == 0 {
+		return nil
+	}
+	if !in.pending.lost && len(in.pending.fds) != files {
+		return fmt.Errorf("%d descriptors are announced, %d came: %w", files, len(in.pending.fds), ErrFrame)
+	}
+	in.claimed, in.pending = in.pending, descriptors{}
+	return nil
+}
+
+// missing is how much of the payload in progress has not come.
+func (in *incoming) missing() int { return in.length - (len(in.frame) - in.base) }
+
+// aim prepares the next system call.
+func (in *incoming) aim() error {
+	if in.buf == nil {
+		in.buf = make([]byte, readAhead)
+	}
+	if in.r == in.w {
+		in.r, in.w = 0, 0
+		if in.pending.any() {
+			return fmt.Errorf("descriptors came that no frame announces: %w", ErrFrame)
+		}
+	} else if in.r > 0 { // the beginning of a header
+		in.w = copy(in.buf, in.buf[in.r:in.w])
+		in.r = 0
+	}
+	v := &in.vec
+	v.clear()
+	in.window, in.aimed = nil, 0
+	exact := in.exact.Load()
+	switch {
+	case in.open && in.missing() > 0: // and buf is empty
+		room := in.room(in.missing())
+		v.add(room)
+		in.aimed = len(room)
+		switch {
+		case in.aimed < in.missing():
+		case exact:
+			v.add(in.buf[:1])
+		case in.length >= largeFrame:
+			// Just the next header: its payload, probably large as well, is
+			// for its receiver's memory.
+			v.add(in.buf[:frameOverhead])
+		default:
+			v.add(in.buf)
+		}
+	case in.open && exact:
+		v.add(in.buf[:1])
+	case exact || in.pending.any() && !in.open:
+		v.add(in.buf[in.w:frameHeader])
+	case !in.open && in.w == 0 && in.last >= largeFrame && cap(in.frame)-in.base >= largeFrame:
+		in.window = in.frame[in.base:][:min(in.last, windowMost, cap(in.frame)-in.base)]
+		v.add(in.buf[:frameHeader])
+		v.add(in.window)
+		v.add(in.buf[frameHeader : frameHeader+frameOverhead])
+	default:
+		v.add(in.buf[in.w:])
+	}
+	return nil
+}
+
+// room is where the next bytes of the payload go, with memory for those that have come
+// and a step more, never for all that are promised.
+func (in *incoming) room(missing int) []byte {
+	if spare := cap(in.frame) - len(in.frame); spare < missing {
+		if step := min(missing, max(growStep, len(in.frame)-in.base)); spare < step {
+			in.frame = slices.Grow(in.frame, step)
+		}
+	}
+	n := len(in.frame)
+	return in.frame[n:min(cap(in.frame), n+missing)]
+}
+
+// landed accounts for the bytes that the last system call has brought.
+func (in *incoming) landed(most int) error {
+	if in.window == nil {
+		n := min(in.n, in.aimed)
+		in.frame = in.frame[:len(in.frame)+n]
+		in.w += in.n - n
+		return nil
+	}
+	header := min(in.n, frameHeader)
+	payload := min(in.n-header, len(in.window))
+	behind := in.n - header - payload
+	in.w = header
+	if payload == 0 {
+		return nil
+	}
+	length, files, _, err := readFrameHeader(in.buf[:frameHeader], most)
+	if err != nil {
+		return err
+	}
+	if err := in.begin(length, files); err != nil {
+		return err
+	}
+	// What is in the window is payload, and, if that is shorter than was thought, what
+	// follows it. That goes to buf, before what is there.
+	mine := min(payload, length)
+	extra := in.window[mine:payload]
+	copy(in.buf[frameHeader+len(extra):], in.buf[frameHeader:frameHeader+behind])
+	copy(in.buf[frameHeader:], extra)
+	in.frame = in.frame[:in.base+mine]
+	in.r, in.w = frameHeader, frameHeader+len(extra)+behind
+	return nil
+}
+
+// fetch makes the system call. The error is io.EOF, or one after which all is as before.
+func (s *streamConn) fetch(ctx context.Context, wait bool) error {
+	in := &s.in
+	if in.isOver.Load() {
+		return os.ErrClosed
+	}
+	in.errno = 0
+	in.wait = wait && (ctx == nil || ctx.Done() == nil)
+	if in.wait {
+		in.patience.begin()
+	}
+	err := s.pullAll(ctx)
+	if wait && !in.wait && err == nil && in.errno == unix.EAGAIN {
+		in.errno = 0
+		in.wait = true
+		in.patience.skip()
+		err = in.interruptible(ctx, func() error { return s.pullAll(ctx) })
+	}
+	switch {
+	case err != nil:
+		return err
+	case in.errno == unix.EAGAIN:
+		return ErrWouldBlock
+	case in.errno == unix.ECONNRESET || in.errno == 0 && in.n == 0:
+		return in.fail(io.EOF)
+	case isGone(in.errno):
+		return in.fail(errors.Join(io.EOF, os.NewSyscallError("recvmsg", in.errno)))
+	case in.errno != 0:
+		return os.NewSyscallError("recvmsg", in.errno)
+	}
+	if in.wait {
+		in.patience.end()
+	}
+	if in.control == nil || in.vec.controlLen() == 0 && in.vec.flags()&unix.MSG_CTRUNC == 0 {
+		return nil
+	}
+	return in.takeDescriptors()
+}
+
+// takeDescriptors looks at the control data that the last system call has brought.
+func (in *incoming) takeDescriptors() error {
+	fds, err := takeRights(in.control[:in.vec.controlLen()], in.vec.flags(), MaxRights)
+	switch {
+	case err == nil && len(fds) == 0:
+		return nil // somebody has asked the socket for other control data
+	case in.pending.any():
+		closeDescriptors(fds)
+		return in.fail(fmt.Errorf("descriptors came twice: %w", ErrFrame))
+	case errors.Is(err, ErrFilesLost):
+		in.pending.lost = true
+	case err != nil:
+		return in.fail(err)
+	}
+	in.pending.fds = fds
+	return nil
+}
+
+func (s *streamConn) pullAll(ctx context.Context) error {
+	for {
+		err := s.raw.Read(s.in.pull)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return closedError(err)
+		}
+		if err := s.in.stirred(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pullSome takes what there is. False: it is to be called again when there is something.
+func (s *streamConn) pullSome(fd uintptr) (done bool) {
+	in := &s.in
+	block := in.wait && in.patience.block(int(fd))
+	for {
+		flags := unix.MSG_CMSG_CLOEXEC | unix.MSG_DONTWAIT
+		if block {
+			flags = unix.MSG_CMSG_CLOEXEC
+		}
+		if in.wait {
+			in.waits.Store(block)
+		}
+		if in.control != nil {
+			in.vec.control(in.control)
+		}
+		n, errno := in.vec.receive(int(fd), flags)
+		if block {
+			block = false
+			in.patience.unblock()
+		}
+		switch errno {
+		case unix.EINTR:
+		case unix.EAGAIN:
+			if !in.wait {
+				in.errno = errno
+				return true
+			}
+			if flags&unix.MSG_DONTWAIT == 0 {
+				continue
+			}
+			in.waits.Store(true)
+			return false
+		default:
+			in.n, in.errno = n, errno
+			return true
+		}
+	}
+}
