@@ -399,3 +399,14 @@ func TestMQDescriptorIsPollable(t *testing.T) {
 	require.EqualValues(t, unix.POLLIN, poll())
 	require.NoError(t, q.WaitReadable(nil))
 }
+
+// mqStopwatch adds up time.
+type mqStopwatch struct{ total time.Duration }
+
+func (s *mqStopwatch) time(f func()) {
+	start := time.Now()
+	f()
+	s.total += time.Since(start)
+}
+
+func (s *mqStopwatch) perOp(n int) float64 { return float64(s.total.Nanoseconds()) / float64(n) }
