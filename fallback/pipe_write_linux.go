@@ -26,16 +26,13 @@ type pipeWriter struct {
 		fill int    // zeros instead of data that will not come
 		tail []byte // a trailer, or a chunk that gives up
 	}
-	head    [pipeHeaderSize]byte
-	tail    [pipeTrailerSize]byte
+	head    [pipeLongHeader]byte
+	tail    [pipeLongTrailer]byte
 	abort   [pipeHeaderSize]byte
 	scratch []byte // PipeBuf
 	room    [3][]byte
 	rw      func(func(uintptr) bool) error
 }
-
-// Up to here a message is copied behind its header: cheaper than a second iovec.
-const pipeCopySize = 1024
 
 var pipeZeros [PipeBuf]byte
 
@@ -51,8 +48,9 @@ func newPipeWriter(file *os.File, c pipeConfig) (*pipeWriter, error) {
 		if w.capacity, err = unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0); err != nil {
 			return os.NewSyscallError("fcntl F_GETPIPE_SZ", err)
 		}
-		if need := w.max + pipeHeaderSize + pipeTrailerSize; w.capacity < need {
-			// If it may not be larger it serves as it is: Send waits.
+		// Two of the longest messages, so that one can be written while one is read. If the
+		// pipe may not be so large it serves as it is: Send waits.
+		if need := 2 * pipeRoom(w.max); w.capacity < need {
 			if got, err := setPipeCapacity(fd, need); err == nil {
 				w.capacity = got
 			}
@@ -98,8 +96,13 @@ func (w *pipeWriter) roomFor(n int) bool {
 		queued, err = pipeQueued(fd)
 		return err
 	})
+	return err != nil || queued+pipeRoom(n) <= w.capacity
+}
+
+// pipeRoom is what a message of n bytes takes up at most, over pipeChunkData.
+func pipeRoom(n int) int {
 	chunks := (n + pipeChunkData - 1) / pipeChunkData
-	return err != nil || queued+n+chunks*pipeHeaderSize+pipeTrailerSize <= w.capacity
+	return n + chunks*pipeHeaderSize + pipeLongHeader + pipeLongTrailer
 }
 
 // sendWhole is one chunk, one atomic write.
@@ -110,16 +113,9 @@ func (w *pipeWriter) sendWhole(ctx context.Context, msg []byte, wait bool) error
 
 func (w *pipeWriter) chunk(ctx context.Context, h pipeHeader, data []byte, wait bool) error {
 	h.put(w.scratch)
-	w.room[0] = w.scratch[:pipeHeaderSize]
+	w.room[0] = w.scratch[:pipeHeaderSize+copy(w.scratch[pipeHeaderSize:], data)]
 	w.vec = w.room[:1]
-	if len(data) <= pipeCopySize {
-		w.room[0] = w.scratch[:pipeHeaderSize+copy(w.scratch[pipeHeaderSize:], data)]
-	} else {
-		w.room[1] = data
-		w.vec = w.room[:2]
-	}
 	n, err := w.do(ctx, wait, w.rw)
-	w.room[1], w.vec = nil, nil
 	if err == nil && n != pipeHeaderSize+len(data) {
 		// POSIX rules it out. Going on would deliver garbage.
 		_ = w.close()
@@ -152,15 +148,16 @@ func (w *pipeWriter) sendPieces(ctx context.Context, msg []byte, wait bool) erro
 func (w *pipeWriter) sendLong(ctx context.Context, msg []byte, wait bool) error {
 	h := pipeHeader{length: len(msg), flags: pipeLong, writer: w.id}
 	h.put(w.head[:])
-	h.putTrailer(w.tail[:])
-	w.room = [3][]byte{w.head[:], msg, w.tail[:]}
-	written := 0
-	for written < pipeHeaderSize+len(msg)+pipeTrailerSize {
+	tail := w.tail[:h.trailerSize()]
+	clear(tail) // the last one stood elsewhere
+	h.putTrailer(tail[len(tail)-pipeTrailerSize:])
+	w.room = [3][]byte{w.head[:], msg, tail}
+	for written, size := 0, len(w.head)+len(msg)+len(tail); written < size; {
 		w.vec = trimVec(w.room[:])
 		n, err := w.do(ctx, wait, w.rw)
 		if err != nil {
 			if written > 0 {
-				w.tail[pipeTrailerSize-1] = pipeGivenUp
+				tail[len(tail)-1] = pipeGivenUp
 				w.owed.head, w.owed.fill, w.owed.tail = w.room[0], len(w.room[1]), w.room[2]
 			}
 			w.room, w.vec = [3][]byte{}, nil
