@@ -35,8 +35,8 @@ import (
 type Eventfd struct {
 	f      *os.File
 	rc     syscall.RawConn
-	in     memTurn
-	out    memTurn
+	in     memWay
+	out    memWay
 	gone   chan struct{}
 	closed atomic.Bool
 }
@@ -93,7 +93,9 @@ func newEventfd(fd int) (*Eventfd, error) {
 		f.Close()
 		return nil, err
 	}
-	return &Eventfd{f: f, rc: rc, in: newMemTurn(), out: newMemTurn(), gone: make(chan struct{})}, nil
+	e := &Eventfd{f: f, rc: rc, gone: make(chan struct{})}
+	e.in, e.out = memWays(f, rc)
+	return e, nil
 }
 
 // eventfdCheck asks /proc what the descriptor is; without /proc it asks the kernel for
@@ -164,7 +166,11 @@ func (e *Eventfd) do(ctx context.Context, write, wait bool, v uint64) (uint64, e
 		if !wait {
 			return 0, fmt.Errorf("eventfd: %s: %w", op, ErrWouldBlock)
 		}
-		if err := e.wait(ctx, c); err != nil {
+		way := &e.in
+		if write {
+			way = &e.out
+		}
+		if err := way.until(ctx, e.gone, c.f); err != nil {
 			return 0, fmt.Errorf("eventfd: %s: %w", op, err)
 		}
 	}
@@ -172,18 +178,6 @@ func (e *Eventfd) do(ctx context.Context, write, wait bool, v uint64) (uint64, e
 		return 0, fmt.Errorf("eventfd: %w", os.NewSyscallError(op, c.err))
 	}
 	return binary.NativeEndian.Uint64(c.buf[:]), nil
-}
-
-func (e *Eventfd) wait(ctx context.Context, c *eventfdCall) error {
-	turn, deadline, wait := e.in, e.f.SetReadDeadline, e.rc.Read
-	if c.write {
-		turn, deadline, wait = e.out, e.f.SetWriteDeadline, e.rc.Write
-	}
-	if err := turn.lock(ctx, e.gone); err != nil {
-		return err
-	}
-	defer turn.unlock()
-	return memWait(ctx, deadline, wait, c.f)
 }
 
 // Add adds n, waiting while the counter would exceed EventfdMax. ctx may be nil: never

@@ -21,7 +21,7 @@ import (
 type memSocket struct {
 	f       *os.File
 	rc      syscall.RawConn
-	in, out memTurn
+	in, out memWay
 	gone    chan struct{}
 	closed  atomic.Bool
 }
@@ -61,7 +61,9 @@ func newMemSocket(fd int) (*memSocket, error) {
 		f.Close()
 		return nil, err
 	}
-	return &memSocket{f: f, rc: rc, in: newMemTurn(), out: newMemTurn(), gone: make(chan struct{})}, nil
+	s := &memSocket{f: f, rc: rc, gone: make(chan struct{})}
+	s.in, s.out = memWays(f, rc)
+	return s, nil
 }
 
 // memPair makes a pair of non-blocking descriptors with room for some packets of size
@@ -143,15 +145,10 @@ func (s *memSocket) do(ctx context.Context, wait bool, c *memCall) error {
 	if !wait {
 		return ErrWouldBlock
 	}
-	turn, deadline, block := s.out, s.f.SetWriteDeadline, s.rc.Write
 	if c.recv {
-		turn, deadline, block = s.in, s.f.SetReadDeadline, s.rc.Read
+		return s.in.until(ctx, s.gone, c.f)
 	}
-	if err := turn.lock(ctx, s.gone); err != nil {
-		return err
-	}
-	defer turn.unlock()
-	return memWait(ctx, deadline, block, c.f)
+	return s.out.until(ctx, s.gone, c.f)
 }
 
 // send sends a packet, with the file if it is not nil. Errors: syscall.EPIPE, os.ErrClosed,

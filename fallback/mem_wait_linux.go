@@ -50,6 +50,29 @@ func memEnded(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// A memWay is a direction of a descriptor in the netpoller: what a wait needs, kept, since
+// method values made per call would be garbage.
+type memWay struct {
+	turn     memTurn
+	deadline func(time.Time) error
+	wait     func(func(fd uintptr) bool) error
+}
+
+// memWays are the directions of f.
+func memWays(f *os.File, rc syscall.RawConn) (in, out memWay) {
+	return memWay{newMemTurn(), f.SetReadDeadline, rc.Read}, memWay{newMemTurn(), f.SetWriteDeadline, rc.Write}
+}
+
+// until takes the turn and runs f whenever the descriptor is ready, until it returns true,
+// ctx ends, or gone is closed.
+func (w *memWay) until(ctx context.Context, gone <-chan struct{}, f func(fd uintptr) bool) error {
+	if err := w.turn.lock(ctx, gone); err != nil {
+		return err
+	}
+	defer w.turn.unlock()
+	return memWait(ctx, w.deadline, w.wait, f)
+}
+
 // memPast is a deadline that has passed.
 var memPast = time.Unix(1, 0)
 

@@ -203,4 +203,3 @@ func shmStirAtEnd(ctx context.Context, ev *uint32) func() {
 		}
 	}
 }
-
