@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// PacketMaxMessage is MaxMessage of a packet pipe in bytes, on Linux.
-const PacketMaxMessage = PipeBuf - 1
+// PacketPipeMax is MaxMessage of a packet pipe in bytes, on Linux.
+const PacketPipeMax = PipeBuf - 1
 
 // Pipe is there on Linux only: errors.ErrUnsupported.
 func Pipe(...PipeOption) (r, w Conn, err error) {

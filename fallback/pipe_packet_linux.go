@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PacketMaxMessage is MaxMessage of a packet pipe in bytes: PipeBuf less a mark, which lets
+// PacketPipeMax is MaxMessage of a packet pipe in bytes: PipeBuf less a mark, which lets
 // an empty message be a packet too (a write of 0 bytes is none).
-const PacketMaxMessage = PipeBuf - 1
+const PacketPipeMax = PipeBuf - 1
 
 const packetMark = 0xd7
 
@@ -30,7 +30,7 @@ func PacketFiles() (r, w *os.File, err error) {
 // PacketPipe makes a pipe in packet mode and returns its ends; what is sent into w
 // is received from r. The kernel keeps messages apart, so any number of processes may send
 // and any number may receive; each message goes to one of them, and nothing is read
-// ahead. A message has at most PacketMaxMessage bytes and uses up a page of the pipe's capacity.
+// ahead. A message has at most PacketPipeMax bytes and uses up a page of the pipe's capacity.
 // Otherwise as Pipe.
 func PacketPipe() (r, w Conn, err error) {
 	rf, wf, err := PacketFiles()
@@ -121,8 +121,8 @@ func (p *packetConn) send(ctx context.Context, msg []byte, wait bool) error {
 	if p.w == nil {
 		return Refuse(KindPipe, "sending into a reading end")
 	}
-	if len(msg) > PacketMaxMessage {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(msg), PacketMaxMessage)
+	if len(msg) > PacketPipeMax {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(msg), PacketPipeMax)
 	}
 	if err := p.w.enter(ctx, wait, nil); err != nil {
 		return err
@@ -195,7 +195,7 @@ func (p *packetConn) Close() error {
 	return explainPipe(KindPipe, "close", "", err, "close")
 }
 
-func (p *packetConn) MaxMessage() int            { return PacketMaxMessage }
+func (p *packetConn) MaxMessage() int            { return PacketPipeMax }
 func (p *packetConn) Kind() Kind                 { return KindPipe }
 func (p *packetConn) Capabilities() Capabilities { return p.caps }
 
