@@ -123,6 +123,9 @@ type over struct {
 	ear    *ear
 	peer   stranger // who sent something of another type last
 
+	seat   func() error // to be had before the first receive; nil: none
+	seated atomic.Bool
+
 	waiters waiters // of Select
 
 	sent, received, redelivered, sleeps, wakes atomic.Uint64

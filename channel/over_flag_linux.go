@@ -51,5 +51,5 @@ func (b *stickyBit) CloseChannel() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_ = b.raw.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), b.st.Mode&0o777|unix.S_ISVTX) })
+	_ = b.raw.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), b.st.Mode&0o7777|unix.S_ISVTX) })
 }

@@ -26,6 +26,12 @@ func (o *over) next(ctx context.Context, wait bool, buf *[]byte) ([]byte, error)
 	if !o.caps.Receive && !o.k.detached.Load() {
 		return nil, fallback.Refuse(o.conn.Kind(), "receiving at this end")
 	}
+	if o.seat != nil && !o.seated.Load() && !o.k.detached.Load() {
+		if err := o.seat(); err != nil {
+			return nil, err
+		}
+		o.seated.Store(true)
+	}
 	if ctx != nil && ctx.Done() == nil {
 		ctx = nil
 	}
