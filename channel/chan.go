@@ -19,6 +19,7 @@ type Chan[T any] struct {
 	codec    Codec[T] // nil: T lies in its slot as it is
 	transfer transfer
 	fast     bool       // putFast and getFast may be tried first
+	elems    bool       // putElem and getElem may be tried first
 	raw      bool       // codec reads shared memory directly: []byte and string
 	headers  *sync.Pool // of *T, for RecvFunc
 }

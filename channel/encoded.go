@@ -39,13 +39,25 @@ func (c *Chan[T]) rawBytes(v *T) []byte {
 	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
 
-// loadRaw makes *v the receiver's own copy of b. Like Decode it reads b once; but it is
-// no method of an interface, so v may stay on the stack.
-func (c *Chan[T]) loadRaw(v *T, b []byte) {
-	if c.transfer == transferBytes {
+// loadRaw makes *v the receiver's own copy of b, out of the slab if v has no memory
+// yet. Like Decode it reads b once; but it is no method of an interface, so v may
+// stay on the stack.
+func (c *Chan[T]) loadRaw(v *T, b []byte, slab *[]byte) {
+	if c.transfer == transferBytes && *asBytes(v) != nil {
 		loadBytes(asBytes(v), b)
+		return
+	}
+	var own []byte
+	own, *slab = slabCopy(*slab, b)
+	c.setRaw(v, own)
+}
+
+// setRaw makes own, which nobody else has, what *v is.
+func (c *Chan[T]) setRaw(v *T, own []byte) {
+	if c.transfer == transferBytes {
+		*asBytes(v) = own
 	} else {
-		*asString(v) = string(b)
+		*asString(v) = unsafe.String(unsafe.SliceData(own), len(own))
 	}
 }
 
@@ -119,13 +131,20 @@ func (k *core) putPacked(data []byte) ring.Status {
 	if st != ring.OK {
 		return st
 	}
-	defer d.Unlock()
+	if st = k.putAt(d, data); st == ring.OK && ring.Attention(k.q.RecvEvent()) {
+		k.notifyRecv()
+	}
+	d.Unlock()
+	return st
+}
+
+func (k *core) putAt(d *ring.Desk, data []byte) ring.Status {
 	if k.hangUp {
-		if st = k.hung(ring.SeatReceiver); st != ring.OK {
+		if st := k.hung(ring.SeatReceiver); st != ring.OK {
 			return st
 		}
 	}
-	if st = d.Room(); st != ring.OK {
+	if st := d.Room(); st != ring.OK {
 		return st
 	}
 	u, st := d.Alloc(len(data))
@@ -135,12 +154,8 @@ func (k *core) putPacked(data []byte) ring.Status {
 	copy(k.q.Extent(u, len(data)), data)
 	if st = d.PublishExtent(u, len(data)); st != ring.OK {
 		k.q.Release(u)
-		return st
 	}
-	if ring.Attention(k.q.RecvEvent()) {
-		k.notifyRecv()
-	}
-	return ring.OK
+	return st
 }
 
 // spaceOrClosed looks whether the channel without space is closed as well.
@@ -219,7 +234,7 @@ func (c *Chan[T]) getRaw(v *T) ring.Status {
 		}
 		b, st := r.FrontBytes()
 		if st == ring.OK {
-			c.loadRaw(v, b)
+			c.loadRaw(v, b, &r.Spare)
 			r.Advance()
 			if k.fenced || r.Attention() != 0 {
 				k.freed()
@@ -246,7 +261,7 @@ func (c *Chan[T]) copyRaw(d *ring.Desk, v *T) ring.Status {
 	if c.transfer == transferBytes && *asBytes(v) != nil {
 		return ring.Busy // what is in the caller's memory stays unless a message comes
 	}
-	var own []byte
+	var own, rest []byte
 	for {
 		b, st := d.PeekBytes()
 		if st != ring.OK {
@@ -255,16 +270,13 @@ func (c *Chan[T]) copyRaw(d *ring.Desk, v *T) ring.Status {
 		if len(b) > bigElem {
 			return ring.Busy
 		}
-		loadBytes(&own, b)
+		own, rest = slabCopy(d.Spare, b)
 		if d.TakeBytes() {
 			break
 		}
 	}
-	if c.transfer == transferBytes {
-		*asBytes(v) = own
-	} else {
-		*asString(v) = unsafe.String(unsafe.SliceData(own), len(own))
-	}
+	d.Spare = rest
+	c.setRaw(v, own)
 	return ring.OK
 }
 
@@ -273,7 +285,7 @@ func (c *Chan[T]) holdRaw(d *ring.Desk, v *T) ring.Status {
 	if st != ring.OK {
 		return st
 	}
-	c.loadRaw(v, bytesOf(&h))
+	c.loadRaw(v, bytesOf(&h), &d.Spare)
 	return c.core.free(d, &h)
 }
 

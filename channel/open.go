@@ -316,6 +316,7 @@ func (p *plan[T]) join(obj *shm.Object) (*Chan[T], error) {
 		return nil, err
 	}
 	c := &Chan[T]{core: k, codec: p.codec, transfer: p.ti.transfer}
+	c.elems = k.kind == kindElems && !k.hangUp
 	c.fast = c.codec == nil && k.kind == kindSPSC && !k.hangUp && !k.fenced
 	c.raw = c.transfer == transferBytes || c.transfer == transferString
 	c.headers = newPool[T]()

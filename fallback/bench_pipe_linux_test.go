@@ -26,9 +26,9 @@ func pipeBenchPorts(b *testing.B, via string) pipePort {
 		require.NoError(b, err)
 		pipeCleanup(b, r, w)
 		return pipePort{
-			send: func(msg []byte) error { return w.Send(nil, msg) },
+			send: func(msg []byte) error { return w.Send(pipeForever, msg) },
 			receive: func(buf []byte) error {
-				got, err := r.Receive(nil, buf[:0])
+				got, err := r.Receive(pipeForever, buf[:0])
 				if err == nil && len(got) != len(buf) {
 					err = io.ErrUnexpectedEOF
 				}
@@ -57,9 +57,9 @@ func pipeBenchPorts(b *testing.B, via string) pipePort {
 	case "rawfifo":
 		path := fifoPath(b)
 		require.NoError(b, MakeFIFO(path, 0o600))
-		r, err := OpenFIFO(nil, path, os.O_RDONLY|unix.O_NONBLOCK)
+		r, err := OpenFIFO(pipeForever, path, os.O_RDONLY|unix.O_NONBLOCK)
 		require.NoError(b, err)
-		w, err := OpenFIFO(nil, path, os.O_WRONLY)
+		w, err := OpenFIFO(pipeForever, path, os.O_WRONLY)
 		require.NoError(b, err)
 		return files(r, w)
 	case "rawpacket":
@@ -294,4 +294,23 @@ func BenchmarkPipeSplice(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkPipeOneThread sends and receives in turn, so that nobody ever waits: what the code
+// costs, without what the scheduler makes of it.
+func BenchmarkPipeOneThread(b *testing.B) {
+	pipeBench(b, func(b *testing.B, via string, size int) {
+		p := pipeBenchPorts(b, via)
+		msg, buf := make([]byte, size), make([]byte, size)
+		b.SetBytes(int64(size))
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := p.send(msg); err != nil {
+				b.Fatal(err)
+			}
+			if err := p.receive(buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -40,9 +40,9 @@ func init() {
 				l, err := ListenUnixSeqpacket(packetAbstract())
 				require.NoError(t, err)
 				defer l.Close()
-				x, err := DialUnixSeqpacket(nil, l.Path())
+				x, err := DialUnixSeqpacket(packetForever, l.Path())
 				require.NoError(t, err)
-				y, err := l.Accept(nil)
+				y, err := l.Accept(packetForever)
 				return packetPair(t, x, y, err)
 			},
 		},

@@ -15,20 +15,19 @@ type miscLate struct {
 	ready chan struct{}
 	conn  Conn
 	err   error
+	stop  func()
+	like  Conn // its zero value knows what does not change
+	max   int
 }
 
-func newMiscLate(t testing.TB, makeConn func() (Conn, error)) *miscLate {
-	l := &miscLate{ready: make(chan struct{})}
+func newMiscLate(t testing.TB, like Conn, most int, makeConn func(context.Context) (Conn, error)) *miscLate {
+	ctx, stop := context.WithCancel(context.Background())
+	l := &miscLate{ready: make(chan struct{}), stop: stop, like: like, max: most}
 	go func() {
 		defer close(l.ready)
-		l.conn, l.err = makeConn()
+		l.conn, l.err = makeConn(ctx)
 	}()
-	t.Cleanup(func() {
-		<-l.ready
-		if l.err == nil {
-			_ = l.conn.Close()
-		}
-	})
+	t.Cleanup(func() { _ = l.Close() })
 	return l
 }
 
@@ -47,11 +46,20 @@ func (l *miscLate) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 func (l *miscLate) TryReceive(dst []byte) ([]byte, error) { return l.get().TryReceive(dst) }
 func (l *miscLate) CloseSend() error                      { return l.get().CloseSend() }
-func (l *miscLate) Close() error                          { return l.get().Close() }
-func (l *miscLate) MaxMessage() int                       { return l.get().MaxMessage() }
-func (l *miscLate) Kind() Kind                            { return l.get().Kind() }
-func (l *miscLate) Capabilities() Capabilities            { return l.get().Capabilities() }
-func (l *miscLate) Peer() (Credentials, error)            { return l.get().Peer() }
+
+// Close gives up on a child that was never started.
+func (l *miscLate) Close() error {
+	l.stop()
+	<-l.ready
+	if l.err != nil {
+		return nil
+	}
+	return l.conn.Close()
+}
+func (l *miscLate) MaxMessage() int            { return l.max }
+func (l *miscLate) Kind() Kind                 { return l.like.Kind() }
+func (l *miscLate) Capabilities() Capabilities { return l.like.Capabilities() }
+func (l *miscLate) Peer() (Credentials, error) { return l.get().Peer() }
 
 // miscSocket is a pair of which the second end is a file for a child.
 func miscSocket(t testing.TB) (*net.UnixConn, *os.File) {
@@ -84,6 +92,7 @@ func miscClose(t testing.TB, cs ...Conn) {
 }
 
 func init() {
+	shared := ShmOptions{Messages: 256}
 	cross := CrossMemoryOptions{MaxMessage: 1 << 20, AllowPeer: true}
 	carriers = append(carriers, carrier{
 		name: "CrossMemory",
@@ -95,14 +104,14 @@ func init() {
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
 			c, f := miscSocket(t)
-			return newMiscLate(t, func() (Conn, error) { return CrossMemory(nil, c, cross) }), []*os.File{f}, "cross"
+			return newMiscLate(t, (*CrossMemoryConn)(nil), cross.MaxMessage, func(ctx context.Context) (Conn, error) { return CrossMemory(ctx, c, cross) }), []*os.File{f}, "cross"
 		},
 		remake: func(string) (Conn, error) {
 			c, err := miscInherited()
 			if err != nil {
 				return nil, err
 			}
-			return CrossMemory(nil, c, cross)
+			return CrossMemory(memForever, c, cross)
 		},
 		raw: func(t testing.TB) (Conn, func([]byte) error) {
 			a, b, err := CrossMemoryPair(cross)
@@ -113,21 +122,21 @@ func init() {
 	}, carrier{
 		name: "Shm",
 		open: func(t testing.TB) (Conn, Conn) {
-			a, b, err := ShmPair(ShmOptions{})
+			a, b, err := ShmPair(shared)
 			require.NoError(t, err)
 			miscClose(t, a, b)
 			return a, b
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
 			c, f := miscSocket(t)
-			return newMiscLate(t, func() (Conn, error) { return Shm(nil, c, ShmOptions{}) }), []*os.File{f}, "shm"
+			return newMiscLate(t, (*ShmConn)(nil), shmConnMaxDefault, func(ctx context.Context) (Conn, error) { return Shm(ctx, c, shared) }), []*os.File{f}, "shm"
 		},
 		remake: func(string) (Conn, error) {
 			c, err := miscInherited()
 			if err != nil {
 				return nil, err
 			}
-			return Shm(nil, c, ShmOptions{})
+			return Shm(memForever, c, shared)
 		},
 	})
 }

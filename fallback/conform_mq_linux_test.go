@@ -2,7 +2,6 @@ package fallback
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,6 +17,22 @@ func mqPair(t testing.TB) (there, back string) {
 		require.NoError(t, q.Close())
 	}
 	return there, back
+}
+
+// mqForget unlinks queues that everybody has open: a test that is killed leaves nothing then.
+func mqForget(t testing.TB, names ...string) {
+	for _, name := range names {
+		require.NoError(t, UnlinkQueue(name))
+	}
+}
+
+func mqFile(t testing.TB, name string, flags int) *os.File {
+	q, err := OpenQueue(name, flags, 0, nil)
+	require.NoError(t, err)
+	f, err := q.File()
+	require.NoError(t, err)
+	require.NoError(t, q.Close())
+	return f
 }
 
 func mqJoin(out, in string) (Conn, error) {
@@ -44,38 +59,50 @@ func init() {
 		name: "MQ", // a queue for each direction
 		open: func(t testing.TB) (Conn, Conn) {
 			there, back := mqPair(t)
-			return mqJoined(t, there, back), mqJoined(t, back, there)
+			a, b := mqJoined(t, there, back), mqJoined(t, back, there)
+			mqForget(t, there, back)
+			return a, b
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
 			there, back := mqPair(t)
-			return mqJoined(t, there, back), nil, back + " " + there
+			a := mqJoined(t, there, back)
+			files := []*os.File{mqFile(t, back, os.O_WRONLY), mqFile(t, there, os.O_RDONLY)}
+			mqForget(t, there, back)
+			return a, files, ""
 		},
-		remake: func(arg string) (Conn, error) {
-			out, in, _ := strings.Cut(arg, " ")
-			return mqJoin(out, in)
+		remake: func(string) (Conn, error) {
+			out, err := QueueFromFile(os.NewFile(3, "queue"))
+			if err != nil {
+				return nil, err
+			}
+			in, err := QueueFromFile(os.NewFile(4, "queue"))
+			if err != nil {
+				return nil, err
+			}
+			return MQOver(out, in)
 		},
 	}, carrier{
 		name: "MQOneWay", // one queue, inherited as a descriptor
 		open: func(t testing.TB) (Conn, Conn) {
-			there, _ := mqPair(t)
+			there, back := mqPair(t)
+			mqForget(t, back)
 			a, err := MQ(there, os.O_WRONLY, 0, nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { a.Close() })
 			b, err := MQ(there, os.O_RDONLY, 0, nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { b.Close() })
+			mqForget(t, there)
 			return a, b
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
-			there, _ := mqPair(t)
+			there, back := mqPair(t)
+			mqForget(t, back)
 			a, err := MQ(there, os.O_WRONLY, 0, nil)
 			require.NoError(t, err)
 			t.Cleanup(func() { a.Close() })
-			b, err := OpenQueue(there, os.O_RDONLY, 0, nil)
-			require.NoError(t, err)
-			f, err := b.File()
-			require.NoError(t, err)
-			require.NoError(t, b.Close())
+			f := mqFile(t, there, os.O_RDONLY)
+			mqForget(t, there)
 			return a, []*os.File{f}, ""
 		},
 		remake: func(string) (Conn, error) {
@@ -85,5 +112,16 @@ func init() {
 			}
 			return MQOver(nil, q)
 		},
+	}, carrier{
+		name: "MQByName", // one queue, which processes find by its name, and which outlives them
+		give: func(t testing.TB) (Conn, []*os.File, string) {
+			there, back := mqPair(t)
+			mqForget(t, back)
+			a, err := MQ(there, os.O_WRONLY, 0, nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { a.Close() })
+			return a, nil, there
+		},
+		remake: func(name string) (Conn, error) { return MQ(name, os.O_RDWR, 0, nil) },
 	})
 }

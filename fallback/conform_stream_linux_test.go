@@ -26,7 +26,8 @@ func init() {
 		name: "TCP",
 		open: func(t testing.TB) (a, b Conn) {
 			x, y := streamTCPSockets(t)
-			return streamTestTCP(t, x), streamTestTCP(t, y)
+			// Buffers of a fixed size: else the kernel makes full ones larger by and by.
+			return streamTestTCP(t, x, StreamBuffers(64<<10, 64<<10)), streamTestTCP(t, y, StreamBuffers(64<<10, 64<<10))
 		},
 		give: func(t testing.TB) (Conn, []*os.File, string) {
 			x, y := streamTCPSockets(t)

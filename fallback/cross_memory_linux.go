@@ -33,7 +33,8 @@ import (
 // Thus a Send that ends with an error was not received, whatever its context did meanwhile.
 //
 // The receiver needs the right to trace the sender; see CrossMemory. What it reads
-// is a range that the sender named: where that is not mapped, ErrFrame.
+// is a range that the sender named: where that is not mapped, ErrFrame. What is no frame is
+// dropped, and the Conn goes on with the next packet, which the kernel keeps apart.
 //
 // After the peer's death: see Conn. A Send whose receiver had taken the message, and died
 // before Send returned, has sent it.
@@ -51,7 +52,6 @@ type CrossMemoryConn struct {
 	users      atomic.Int64 // calls that use the page, plus one until Close
 	closed     atomic.Bool
 	sendClosed atomic.Bool
-	broken     atomic.Bool // the peer sent what is no frame
 	refused    atomic.Uint32
 
 	offers memTurn // one offer at a time; its holder has:
@@ -95,7 +95,7 @@ const (
 // inherits them cannot fetch or be fetched from.
 func CrossMemory(ctx context.Context, c *net.UnixConn, o CrossMemoryOptions) (*CrossMemoryConn, error) {
 	cc, err := crossMemory(ctx, c, o.withDefaults())
-	c.Close()
+	_ = c.Close()
 	if err != nil {
 		return nil, opError(KindCrossMemory, "set up", "", err)
 	}
@@ -105,11 +105,11 @@ func CrossMemory(ctx context.Context, c *net.UnixConn, o CrossMemoryOptions) (*C
 // CrossMemoryPair makes both ends of such a Conn in this process. Neither can be given to
 // another one, since its memory is this one's.
 func CrossMemoryPair(o CrossMemoryOptions) (a, b *CrossMemoryConn, err error) {
-	a, b, err = memBoth(func(c *net.UnixConn) (*CrossMemoryConn, error) { return CrossMemory(nil, c, o) })
+	a, b, err = memBoth(func(c *net.UnixConn) (*CrossMemoryConn, error) { return CrossMemory(memForever, c, o) })
 	if err != nil {
 		for _, x := range []*CrossMemoryConn{a, b} {
 			if x != nil {
-				x.Close()
+				_ = x.Close()
 			}
 		}
 		return nil, nil, err
@@ -136,7 +136,7 @@ func crossMemory(ctx context.Context, uc *net.UnixConn, o CrossMemoryOptions) (_
 	c.users.Store(1)
 	defer func() {
 		if err != nil {
-			c.Close()
+			_ = c.Close()
 		}
 	}()
 	c.max = int(min(uint64(o.MaxMessage), max(s.theirs.max, 1)))

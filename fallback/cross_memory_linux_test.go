@@ -28,7 +28,7 @@ func TestCrossMemorySendOfALargeMessageReturnsWhenItIsReceived(t *testing.T) {
 	var received atomic.Bool
 	done := make(chan bool, 1)
 	go func() {
-		err := a.Send(nil, memFill(1<<20, 0))
+		err := a.Send(memForever, memFill(1<<20, 0))
 		done <- err == nil && received.Load()
 	}()
 	for { // the offer is there when b's socket is readable
@@ -47,7 +47,7 @@ func TestCrossMemorySendOfALargeMessageReturnsWhenItIsReceived(t *testing.T) {
 	default:
 	}
 	received.Store(true)
-	_, err := b.Receive(nil, nil)
+	_, err := b.Receive(memForever, nil)
 	require.NoError(t, err)
 	require.True(t, <-done)
 }
@@ -60,7 +60,7 @@ func TestCrossMemoryContextLeavesNoDoubt(t *testing.T) {
 	go func() {
 		var got []uint32
 		for {
-			msg, err := b.Receive(nil, nil)
+			msg, err := b.Receive(memForever, nil)
 			if err != nil {
 				received <- got
 				return
@@ -95,7 +95,7 @@ func TestCrossMemoryCloseWithdrawsAnOffer(t *testing.T) {
 	a, b := crossPairOf(t, CrossMemoryOptions{})
 	done := make(chan error, 2)
 	for range 2 { // one offers, one waits for its turn
-		go func() { done <- a.Send(nil, memFill(1<<20, 0)) }()
+		go func() { done <- a.Send(memForever, memFill(1<<20, 0)) }()
 	}
 	require.NoError(t, func() error { // until there is an offer
 		return b.data.rc.Read(func(fd uintptr) bool {
@@ -106,7 +106,7 @@ func TestCrossMemoryCloseWithdrawsAnOffer(t *testing.T) {
 	require.NoError(t, a.Close())
 	require.ErrorIs(t, <-done, os.ErrClosed)
 	require.ErrorIs(t, <-done, os.ErrClosed)
-	_, err := b.Receive(nil, nil)
+	_, err := b.Receive(memForever, nil)
 	require.ErrorIs(t, err, io.EOF)
 }
 
@@ -134,20 +134,21 @@ func TestCrossMemoryHostilePackets(t *testing.T) {
 			a, b := crossPairOf(t, CrossMemoryOptions{MaxMessage: 1 << 20})
 			atomic.StoreUint64(b.sendWord, offered) // as a sender that means it
 			require.NoError(t, crossRawSend(b, packet))
-			require.NoError(t, b.Send(nil, []byte("after")))
+			require.NoError(t, b.Send(memForever, []byte("after")))
 			dst := make([]byte, 3, 10)
-			got, err := a.Receive(nil, dst)
+			got, err := a.Receive(memForever, dst)
 			require.ErrorIs(t, err, ErrFrame)
 			require.Len(t, got, 3)
-			_, err = a.TryReceive(nil)
-			require.ErrorIs(t, err, ErrFrame, "broken from there on")
+			got, err = a.TryReceive(nil)
+			require.NoError(t, err)
+			require.Equal(t, "after", string(got), "packets are apart")
 		})
 	}
 	t.Run("an offer that no word confirms is none", func(t *testing.T) {
 		a, b := crossPairOf(t, CrossMemoryOptions{})
 		require.NoError(t, crossRawSend(b, head(memHead{kind: memOffer, size: 64, addr: 4096, cookie: 9})))
-		require.NoError(t, b.Send(nil, []byte("after")))
-		got, err := a.Receive(nil, nil)
+		require.NoError(t, b.Send(memForever, []byte("after")))
+		got, err := a.Receive(memForever, nil)
 		require.NoError(t, err)
 		require.Equal(t, "after", string(got))
 	})
@@ -155,10 +156,10 @@ func TestCrossMemoryHostilePackets(t *testing.T) {
 		a, b := crossPairOf(t, CrossMemoryOptions{})
 		for _, kind := range []uint32{memTaken, 99} {
 			h := memHead{kind: kind, cookie: a.cookie + 1}
-			require.NoError(t, b.ctl.send(nil, true, &h, nil, nil))
-			require.ErrorIs(t, a.Send(nil, make([]byte, 1<<20)), ErrFrame)
+			require.NoError(t, b.ctl.send(memForever, true, &h, nil, nil))
+			require.ErrorIs(t, a.Send(memForever, make([]byte, 1<<20)), ErrFrame)
 		}
-		require.NoError(t, b.Send(nil, nil))
+		require.NoError(t, b.Send(memForever, nil))
 	})
 	t.Run("a word that says nothing", func(t *testing.T) {
 		a, b := crossPairOf(t, CrossMemoryOptions{})
@@ -193,8 +194,8 @@ func TestCrossMemoryHostilePackets(t *testing.T) {
 			}
 			defer f.Close()
 			h := memHead{kind: memCopy, size: 1000}
-			require.NoError(t, b.data.send(nil, true, &h, nil, f))
-			_, err := a.Receive(nil, nil)
+			require.NoError(t, b.data.send(memForever, true, &h, nil, f))
+			_, err := a.Receive(memForever, nil)
 			require.ErrorIs(t, err, ErrFrame)
 		})
 	}
@@ -208,8 +209,8 @@ func TestCrossMemoryKeepsNoDescriptorsThatItWasSent(t *testing.T) {
 	defer null.Close()
 	before := crossOpenNull(t)
 	h := memHead{kind: memInline, size: 1}
-	require.NoError(t, b.data.send(nil, true, &h, []byte("x"), null))
-	_, err = a.Receive(nil, nil)
+	require.NoError(t, b.data.send(memForever, true, &h, []byte("x"), null))
+	_, err = a.Receive(memForever, nil)
 	require.ErrorIs(t, err, ErrFrame)
 	require.Equal(t, before, crossOpenNull(t))
 }
@@ -239,7 +240,7 @@ func init() {
 		memMust(unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 		c, err := miscInherited()
 		memMust(err)
-		conn, err := CrossMemory(nil, c, CrossMemoryOptions{Copy: os.Getenv("CROSS_COPY") != ""})
+		conn, err := CrossMemory(memForever, c, CrossMemoryOptions{Copy: os.Getenv("CROSS_COPY") != ""})
 		if os.Getenv("CROSS_COPY") == "" {
 			if !errors.Is(err, syscall.EPERM) {
 				panic(fmt.Sprint("no EPERM but ", err))
@@ -251,10 +252,10 @@ func init() {
 			return
 		}
 		memMust(err)
-		got, err := conn.Receive(nil, nil)
+		got, err := conn.Receive(memForever, nil)
 		memMust(err)
-		memMust(conn.Send(nil, got))
-		_, err = conn.Receive(nil, nil)
+		memMust(conn.Send(memForever, got))
+		_, err = conn.Receive(memForever, nil)
 		if !errors.Is(err, io.EOF) {
 			panic(err)
 		}
@@ -264,7 +265,7 @@ func init() {
 func TestCrossMemoryRefusedByTheKernel(t *testing.T) {
 	t.Run("names the reason", func(t *testing.T) {
 		c, cmd := memChild(t, "cross-stranger", crossStranger())
-		_, err := CrossMemory(nil, c, CrossMemoryOptions{})
+		_, err := CrossMemory(memForever, c, CrossMemoryOptions{})
 		require.ErrorIs(t, err, syscall.EPERM)
 		require.Contains(t, err.Error(), "uid")
 		t.Log(err)
@@ -272,15 +273,15 @@ func TestCrossMemoryRefusedByTheKernel(t *testing.T) {
 	})
 	t.Run("copies if both allow it", func(t *testing.T) {
 		c, cmd := memChild(t, "cross-stranger", crossStranger(), "CROSS_COPY=1")
-		conn, err := CrossMemory(nil, c, CrossMemoryOptions{Copy: true})
+		conn, err := CrossMemory(memForever, c, CrossMemoryOptions{Copy: true})
 		require.NoError(t, err)
 		defer conn.Close()
 		if os.Getuid() == 0 {
 			require.True(t, conn.Copies())
 		}
 		msg := memFill(3<<20, 1)
-		require.NoError(t, conn.Send(nil, msg))
-		got, err := conn.Receive(nil, nil)
+		require.NoError(t, conn.Send(memForever, msg))
+		got, err := conn.Receive(memForever, nil)
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(msg, got))
 		require.NoError(t, conn.CloseSend())
@@ -298,7 +299,7 @@ func TestCrossMemoryRefusedLater(t *testing.T) {
 			b.proc = nil // as where there is no pidfd
 			done := make(chan error, 1)
 			msg := memFill(1<<20, 3)
-			go func() { done <- a.Send(nil, msg) }()
+			go func() { done <- a.Send(memForever, msg) }()
 			if !copies {
 				ctx, cancel := context.WithCancel(context.Background())
 				go func() { _, _ = b.Receive(ctx, nil); close(done) }()
@@ -309,7 +310,7 @@ func TestCrossMemoryRefusedLater(t *testing.T) {
 				<-done
 				return
 			}
-			got, err := b.Receive(nil, nil)
+			got, err := b.Receive(memForever, nil)
 			require.NoError(t, err)
 			require.NoError(t, <-done)
 			require.True(t, bytes.Equal(msg, got))
@@ -320,7 +321,7 @@ func TestCrossMemoryRefusedLater(t *testing.T) {
 
 func TestCrossMemoryWithAFullDescriptorTable(t *testing.T) {
 	c, cmd := memChild(t, "cross-nofile", nil)
-	conn, err := CrossMemory(nil, c, CrossMemoryOptions{})
+	conn, err := CrossMemory(memForever, c, CrossMemoryOptions{})
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.TrySend(memFill(100000, 0))) // a descriptor comes along
@@ -331,13 +332,13 @@ func init() {
 	roles["cross-nofile"] = func() {
 		c, err := miscInherited()
 		memMust(err)
-		conn, err := CrossMemory(nil, c, CrossMemoryOptions{})
+		conn, err := CrossMemory(memForever, c, CrossMemoryOptions{})
 		memMust(err)
 		var lim unix.Rlimit
 		memMust(unix.Getrlimit(unix.RLIMIT_NOFILE, &lim))
 		lim.Cur = 3
 		memMust(unix.Setrlimit(unix.RLIMIT_NOFILE, &lim))
-		if _, err := conn.Receive(nil, nil); !errors.Is(err, ErrFrame) {
+		if _, err := conn.Receive(memForever, nil); !errors.Is(err, ErrFrame) {
 			panic(fmt.Sprint("the descriptor did not fit, and the error is ", err))
 		}
 	}
@@ -349,8 +350,8 @@ func TestCrossMemoryHandshakeChecksItsDescriptors(t *testing.T) {
 	require.NoError(t, err)
 	defer b.Close()
 	fail := make(chan error, 1)
-	go func() { _, err := CrossMemory(nil, a, CrossMemoryOptions{}); fail <- err }()
-	s, err := memBegin(nil, b, memFrame{kind: KindCrossMemory, max: 1000})
+	go func() { _, err := CrossMemory(memForever, a, CrossMemoryOptions{}); fail <- err }()
+	s, err := memBegin(memForever, b, memFrame{kind: KindCrossMemory, max: 1000})
 	require.NoError(t, err)
 	if !s.maker { // by chance: it has made, and waits for us
 		_, fds, err := s.receive(memStepMake, 3)
@@ -367,4 +368,3 @@ func TestCrossMemoryHandshakeChecksItsDescriptors(t *testing.T) {
 	require.NoError(t, s.send(memStepMake, 0, fd, fd, fd))
 	require.ErrorIs(t, <-fail, ErrFrame)
 }
-

@@ -23,17 +23,14 @@ func (c *CrossMemoryConn) Receive(ctx context.Context, dst []byte) ([]byte, erro
 // TryReceive implements Conn. A large message is fetched, which takes as long as it takes
 // to copy it.
 func (c *CrossMemoryConn) TryReceive(dst []byte) ([]byte, error) {
-	dst, err := c.receive(nil, false, dst)
+	dst, err := c.receive(memForever, false, dst)
 	return dst, opError(KindCrossMemory, "try receive", "", err)
 }
 
 func (c *CrossMemoryConn) receive(ctx context.Context, wait bool, dst []byte) ([]byte, error) {
 	for {
-		switch {
-		case c.closed.Load():
+		if c.closed.Load() {
 			return dst, os.ErrClosed
-		case c.broken.Load():
-			return dst, ErrFrame
 		}
 		h, body, fds, err := c.data.receive(ctx, wait, dst, crossInlineMost)
 		got, done := body, true
@@ -50,11 +47,8 @@ func (c *CrossMemoryConn) receive(ctx context.Context, wait bool, dst []byte) ([
 			err = fmt.Errorf("%w: a packet of kind %d with %d descriptors", ErrFrame, h.kind, len(fds))
 		}
 		memCloseAll(fds)
-		if errors.Is(err, ErrFrame) {
-			c.broken.Store(true)
-		}
 		if err != nil {
-			return dst, err
+			return dst, err // after ErrFrame the next packet is as good as any
 		}
 		if done {
 			return got, nil
@@ -90,7 +84,7 @@ func (c *CrossMemoryConn) fetch(h *memHead, dst []byte) (_ []byte, done bool, er
 	}
 	answer := memHead{kind: memTaken, cookie: h.cookie}
 	// It cannot fail but for a sender that is gone, or that does not read: X4.
-	_ = c.ctl.send(nil, false, &answer, nil, nil)
+	_ = c.ctl.send(memForever, false, &answer, nil, nil)
 	memRaceReceive()
 	return got, true, nil
 }
@@ -102,7 +96,7 @@ func (c *CrossMemoryConn) refuse(h *memHead, err error) error {
 		errno = unix.EPERM
 	}
 	answer := memHead{kind: memRefused, code: uint32(errno), cookie: h.cookie}
-	switch err := c.ctl.send(nil, false, &answer, nil, nil); {
+	switch err := c.ctl.send(memForever, false, &answer, nil, nil); {
 	case errors.Is(err, ErrWouldBlock):
 		return fmt.Errorf("%w: the sender does not read its answers", ErrFrame)
 	default:

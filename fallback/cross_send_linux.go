@@ -49,9 +49,9 @@ func (c *CrossMemoryConn) TrySend(msg []byte) error {
 	var err error
 	if len(msg) <= c.inline {
 		h := memHead{kind: memInline, size: uint64(len(msg))}
-		err = c.data.send(nil, false, &h, msg, nil)
+		err = c.data.send(memForever, false, &h, msg, nil)
 	} else {
-		err = c.sendCopy(nil, false, msg)
+		err = c.sendCopy(memForever, false, msg)
 	}
 	return opError(KindCrossMemory, op, "", c.sendError(err))
 }
@@ -175,7 +175,7 @@ func (c *CrossMemoryConn) sendCopy(ctx context.Context, wait bool, msg []byte) e
 	if err != nil {
 		return err
 	}
-	defer obj.Close()
+	defer func() { _ = obj.Close() }()
 	f, err := obj.File()
 	if err != nil {
 		return err

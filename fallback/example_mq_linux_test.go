@@ -1,6 +1,7 @@
 package fallback_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,8 +21,8 @@ func ExampleOpenQueue() {
 	defer q.Close()
 	defer fallback.UnlinkQueue(name)
 
-	_ = q.Send(nil, []byte("whenever you have time"), 1)
-	_ = q.Send(nil, []byte("at once"), 9)
+	_ = q.Send(context.Background(), []byte("whenever you have time"), 1)
+	_ = q.Send(context.Background(), []byte("at once"), 9)
 	for {
 		msg, priority, err := q.TryReceive(nil)
 		if errors.Is(err, fallback.ErrWouldBlock) {
@@ -53,11 +54,11 @@ func ExampleQueue_Notify() {
 	}
 	defer n.Close()
 	go func() { // some other process
-		_ = q.Send(nil, []byte("one"), 0)
-		_ = q.Send(nil, []byte("two"), 0)
+		_ = q.Send(context.Background(), []byte("one"), 0)
+		_ = q.Send(context.Background(), []byte("two"), 0)
 	}()
 	for received := 0; received < 2; {
-		if err := n.Wait(nil); err != nil {
+		if err := n.Wait(context.Background()); err != nil {
 			fmt.Println(err)
 			return
 		}
@@ -106,10 +107,10 @@ func ExampleMQOver() {
 		return
 	}
 
-	_ = here.Send(nil, []byte("question"))
-	question, _ := there.Receive(nil, nil)
-	_ = there.Send(nil, append(question, ", answered"...))
-	answer, _ := here.Receive(nil, nil)
+	_ = here.Send(context.Background(), []byte("question"))
+	question, _ := there.Receive(context.Background(), nil)
+	_ = there.Send(context.Background(), append(question, ", answered"...))
+	answer, _ := here.Receive(context.Background(), nil)
 	fmt.Printf("%s\n", answer)
 	// Output: question, answered
 }

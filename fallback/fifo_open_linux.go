@@ -119,7 +119,7 @@ func pipeHasWriter(fd int) (bool, error) {
 		n, err := unix.Tee(fd, sink[1], 1, unix.SPLICE_F_NONBLOCK)
 		switch err {
 		case nil:
-			return n > 0, nil
+			return int(n) > 0, nil // on 32-bit CPUs the upper half is not the kernel's
 		case unix.EAGAIN:
 			return true, nil
 		case unix.EINTR:

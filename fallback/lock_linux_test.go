@@ -52,7 +52,7 @@ func init() {
 				if os.Getenv("LOCK_SHARED") != "" {
 					mode = LockShared
 				}
-				memMust(k.lock(nil, f, mode))
+				memMust(k.lock(memForever, f, mode))
 			}
 		}
 		fmt.Println("held")
@@ -115,7 +115,7 @@ func TestLockSharedByManyExcludesAWriter(t *testing.T) {
 			require.NoError(t, k.try(f, LockShared))
 			require.ErrorIs(t, k.try(f, LockExclusive), ErrWouldBlock)
 			release()
-			require.NoError(t, k.lock(nil, f, LockExclusive))
+			require.NoError(t, k.lock(memForever, f, LockExclusive))
 		})
 	}
 }
@@ -230,25 +230,30 @@ func TestLockRecordDeadlockIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, RecordLock(nil, f, LockExclusive, LockRange{0, 1}))
+	require.NoError(t, RecordLock(memForever, f, LockExclusive, LockRange{0, 1}))
 	require.NoError(t, cmd.Start())
-	lines := bufio.NewReader(out)
-	_, err = lines.ReadString('\n')
-	require.NoError(t, err)
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for sc := bufio.NewScanner(out); sc.Scan(); {
+			lines <- sc.Text()
+		}
+	}()
+	require.Equal(t, "ready", <-lines)
 	mine := make(chan error, 1)
-	go func() { mine <- RecordLock(nil, f, LockExclusive, LockRange{1, 1}) }()
+	go func() { mine <- RecordLock(memForever, f, LockExclusive, LockRange{1, 1}) }()
 	fmt.Fprintln(in)
 	select {
 	case err = <-mine: // this side closed the circle
 		require.ErrorIs(t, err, syscall.EDEADLK)
 		require.NoError(t, RecordUnlock(f, LockRange{0, 1}))
-		line, err := lines.ReadString('\n')
-		require.NoError(t, err)
-		require.Equal(t, "got\n", line)
-	case line := <-func() chan string { c := make(chan string, 1); go func() { s, _ := lines.ReadString('\n'); c <- s }(); return c }():
-		require.Equal(t, "deadlock\n", line)
+		require.Equal(t, "got", <-lines)
+	case line := <-lines:
+		require.Equal(t, "deadlock", line)
 		in.Close() // it gives up
 		require.NoError(t, <-mine)
+	}
+	for range lines {
 	}
 	in.Close()
 	require.NoError(t, cmd.Wait())
@@ -258,11 +263,11 @@ func init() {
 	roles["lock-deadlock"] = func() {
 		f, err := os.OpenFile(os.Getenv("LOCK_FILE"), os.O_RDWR, 0)
 		memMust(err)
-		memMust(RecordLock(nil, f, LockExclusive, LockRange{1, 1}))
+		memMust(RecordLock(memForever, f, LockExclusive, LockRange{1, 1}))
 		fmt.Println("ready")
 		in := bufio.NewReader(os.Stdin)
 		_, _ = in.ReadString('\n')
-		switch err := RecordLock(nil, f, LockExclusive, LockRange{0, 1}); {
+		switch err := RecordLock(memForever, f, LockExclusive, LockRange{0, 1}); {
 		case err == nil:
 			fmt.Println("got")
 		case errors.Is(err, syscall.EDEADLK):
@@ -285,7 +290,7 @@ func TestLockOnAClosedOrUnfitFile(t *testing.T) {
 	f.Close()
 	for _, k := range lockKinds {
 		require.ErrorIs(t, k.try(f, LockShared), os.ErrClosed)
-		require.ErrorIs(t, k.lock(nil, f, LockShared), os.ErrClosed)
+		require.ErrorIs(t, k.lock(memForever, f, LockShared), os.ErrClosed)
 		require.ErrorIs(t, k.unlock(f), os.ErrClosed)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

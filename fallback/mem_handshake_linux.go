@@ -32,7 +32,7 @@ import (
 
 const (
 	memMagic     uint64 = 0x02416e68636d6873 // "shmchnA" and the version
-	memFrameSize        = 64
+	memFrameSize int    = 64
 )
 
 // Steps of the handshake.
@@ -294,7 +294,7 @@ func memUnixPair() (a, b *net.UnixConn, err error) {
 	if err != nil {
 		for _, c := range cs {
 			if c != nil {
-				c.Close()
+				_ = c.Close()
 			}
 		}
 		return nil, nil, err

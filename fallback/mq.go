@@ -12,7 +12,7 @@ import (
 // priority in the order in which they were sent (mq_overview(7)).
 const MaxQueuePriority = 32767
 
-// ErrNotArmed: QueueNotification.Wait has nothing to wait for: the notification was used up, and
+// ErrNotArmed is that QueueNotification.Wait has nothing to wait for: the notification was used up, and
 // Rearm not called.
 var ErrNotArmed = errors.New("notification is not armed")
 

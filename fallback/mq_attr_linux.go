@@ -121,7 +121,7 @@ func mqWanted(attr *QueueAttr) (*mqAttr, error) {
 // mqLimit finds out which limit an error of mq_open, with O_CREAT, speaks of. One that
 // speaks of none is returned as it is.
 func mqLimit(err error, want *mqAttr) error {
-	if limited := mqDescriptorLimit(err); limited != err {
+	if limited := mqDescriptorLimit(err); errors.As(limited, new(*QueueLimitError)) {
 		return limited // and nothing else can be opened to be read
 	}
 	l, limitErr := ReadQueueLimits()

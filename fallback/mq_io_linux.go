@@ -65,12 +65,12 @@ func (q *Queue) Send(ctx context.Context, msg []byte, priority uint) error {
 // setting the clock does not move the instant, if it was made from time.Now: the
 // wait is by the monotonic clock.
 func (q *Queue) SendUntil(deadline time.Time, msg []byte, priority uint) error {
-	return q.send(nil, deadline, mqObey, msg, priority)
+	return q.send(mqForever, deadline, mqObey, msg, priority)
 }
 
 // TrySend is Send that does not wait: ErrWouldBlock.
 func (q *Queue) TrySend(msg []byte, priority uint) error {
-	return q.send(nil, time.Time{}, mqTry, msg, priority)
+	return q.send(mqForever, time.Time{}, mqTry, msg, priority)
 }
 
 // Receive takes the oldest message of the highest priority, and appends it to dst:
@@ -86,12 +86,12 @@ func (q *Queue) Receive(ctx context.Context, dst []byte) (msg []byte, priority u
 
 // ReceiveUntil is Receive that waits until an instant, as SendUntil does.
 func (q *Queue) ReceiveUntil(deadline time.Time, dst []byte) (msg []byte, priority uint, err error) {
-	return q.receive(nil, deadline, mqObey, dst)
+	return q.receive(mqForever, deadline, mqObey, dst)
 }
 
 // TryReceive is Receive that does not wait: ErrWouldBlock.
 func (q *Queue) TryReceive(dst []byte) (msg []byte, priority uint, err error) {
-	return q.receive(nil, time.Time{}, mqTry, dst)
+	return q.receive(mqForever, time.Time{}, mqTry, dst)
 }
 
 // WaitReadable waits until there is a message, and leaves it there; another receiver may
@@ -178,7 +178,7 @@ func (q *Queue) receive(ctx context.Context, deadline time.Time, mode mqMode, ds
 	}
 	// The kernel refuses a buffer that is smaller than the queue's messages may be.
 	if cap(dst)-len(dst) >= q.messageSize {
-		n, priority, err := q.receiveInto(ctx, deadline, mode, dst[len(dst):cap(dst)])
+		n, priority, err := q.receiveInto(ctx, deadline, mode, dst[len(dst):len(dst)+q.messageSize])
 		return dst[:len(dst)+n], priority, err
 	}
 	buf := q.buffers.Get().(*[]byte)

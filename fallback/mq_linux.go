@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,7 +17,7 @@ import (
 // closed by all; no process needs to be there meanwhile. C programs meet it
 // under the same name with mq_open(3).
 //
-// A handle is a descriptor in the runtime's poller: a blocked call costs no thread. Any
+// Blocked calls wait in the runtime's poller, and cost no thread. Any
 // number of goroutines may call any method at once, any number of processes may have the
 // queue open. A queue knows no peers, so the death of one is not noticed and takes
 // nothing away: what it has sent stays.
@@ -79,7 +78,7 @@ func openQueue(name string, flags int, perm fs.FileMode, attr *QueueAttr) (*Queu
 				break
 			}
 		}
-		fd, err = mqOpen(path, flags&^(os.O_CREATE|os.O_EXCL)|unix.O_NONBLOCK, 0, nil)
+		fd, err = mqOpen(path, flags&^(os.O_CREATE|os.O_EXCL), 0, nil)
 		if flags&os.O_CREATE == 0 || !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -87,7 +86,7 @@ func openQueue(name string, flags int, perm fs.FileMode, attr *QueueAttr) (*Queu
 	if err != nil {
 		return nil, mqDescriptorLimit(err)
 	}
-	return newQueue(fd, "/"+clean, flags&unix.O_ACCMODE, flags&unix.O_NONBLOCK != 0)
+	return newQueue(fd, "/"+clean, flags&unix.O_ACCMODE)
 }
 
 // mqCreate makes the queue, and gives it its mode: mq_open applies the umask, which is the
@@ -97,7 +96,7 @@ func mqCreate(path mqPath, flags int, perm fs.FileMode, attr *QueueAttr) (int, e
 	if err != nil {
 		return -1, err
 	}
-	fd, err := mqOpen(path, flags|os.O_CREATE|os.O_EXCL|unix.O_NONBLOCK, uint32(perm), want)
+	fd, err := mqOpen(path, flags|os.O_CREATE|os.O_EXCL, uint32(perm), want)
 	if err != nil {
 		return -1, mqLimit(err, want)
 	}
@@ -109,73 +108,48 @@ func mqCreate(path mqPath, flags int, perm fs.FileMode, attr *QueueAttr) (int, e
 	return fd, nil
 }
 
-// newQueue takes over fd, which is non-blocking, and leaves it so or not.
-func newQueue(fd int, name string, access int, nonblock bool) (*Queue, error) {
+// newQueue takes over fd.
+func newQueue(fd int, name string, access int) (*Queue, error) {
 	var attr mqAttr
-	if errno := mqGetSetAttr(fd, nil, &attr); errno != 0 {
+	if errno := mqGetSetAttr(fd, nil, &attr); errno != 0 { // EBADF: not a queue
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("mq_getsetattr", errno)
 	}
-	f, err := newMQFD(fd, name)
-	if err != nil {
-		return nil, err
-	}
-	q := &Queue{name: name, f: f, access: access, maxMessages: attr.maxMessages, messageSize: attr.messageSize}
+	q := &Queue{name: name, f: newMQFD(fd), access: access, maxMessages: attr.maxMessages, messageSize: attr.messageSize}
 	q.buffers.New = func() any {
 		b := make([]byte, q.messageSize)
 		return &b
 	}
 	q.inCall.bind(q)
 	q.outCall.bind(q)
-	if !nonblock {
-		if err := q.SetNonblock(false); err != nil {
-			_ = f.close()
-			return nil, err
-		}
-	}
 	return q, nil
 }
 
 // QueueFromFile makes a handle from an open queue: a descriptor that was inherited, or
-// came over a socket. f stays the caller's, to close at any time. What is not a queue is
-// an error.
-//
-// The handle gets an open file description of its own where /proc and the queue's
-// mode permit; otherwise it shares f's, so that SetNonblock changes both, and f's is
-// non-blocking for the moment of this call.
+// came over a socket. f stays the caller's, to close at any time; it shares the flag of
+// SetNonblock with the handle. What is not a queue is unix.EBADF.
 func QueueFromFile(f *os.File) (*Queue, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return nil, opError(KindMQ, "take over", f.Name(), err)
 	}
 	var q *Queue
-	if ctlErr := raw.Control(func(fd uintptr) { q, err = queueFromFD(int(fd), f.Name()) }); ctlErr != nil {
+	if ctlErr := raw.Control(func(fd uintptr) { q, err = queueFromFD(fd, f.Name()) }); ctlErr != nil {
 		err = ctlErr
 	}
 	return q, opError(KindMQ, "take over", f.Name(), err)
 }
 
-func queueFromFD(fd int, name string) (*Queue, error) {
-	var attr mqAttr
-	if errno := mqGetSetAttr(fd, nil, &attr); errno != 0 { // EBADF: not a queue
-		return nil, os.NewSyscallError("mq_getsetattr", errno)
-	}
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+func queueFromFD(fd uintptr, name string) (*Queue, error) {
+	flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	access, nonblock := flags&unix.O_ACCMODE, attr.flags&unix.O_NONBLOCK != 0
-	own, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), access|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	own, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		if own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err != nil {
-			return nil, os.NewSyscallError("fcntl", err)
-		}
-		if errno := mqGetSetAttr(own, &mqAttr{flags: unix.O_NONBLOCK}, nil); errno != 0 {
-			_ = unix.Close(own)
-			return nil, os.NewSyscallError("mq_getsetattr", errno)
-		}
+		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return newQueue(own, name, access, nonblock)
+	return newQueue(own, name, flags&unix.O_ACCMODE)
 }
 
 // UnlinkQueue removes the name, as mq_unlink(3): who has the queue open goes on with it,

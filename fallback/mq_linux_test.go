@@ -2,6 +2,7 @@ package fallback
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -145,8 +147,8 @@ func TestMQOpenFlagsMeanWhatTheyMeanForFiles(t *testing.T) {
 	defer again.Close()
 	require.Equal(t, mqSmall.MessageSize, again.MaxMessage(), "a queue keeps what it was made with")
 	require.Equal(t, mqSmall.MaxMessages, again.MaxMessages())
-	require.NoError(t, again.Send(nil, []byte("x"), 0))
-	_, _, err = again.Receive(nil, nil)
+	require.NoError(t, again.Send(mqForever, []byte("x"), 0))
+	_, _, err = again.Receive(mqForever, nil)
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	reader := mqOpenAgain(t, q, os.O_RDONLY)
 	require.ErrorIs(t, reader.TrySend([]byte("x"), 0), errors.ErrUnsupported)
@@ -173,7 +175,7 @@ func TestMQBadArgumentsAreErrors(t *testing.T) {
 	_, err = OpenQueue(mqNewName(t), os.O_RDWR|os.O_CREATE, 0o600, &QueueAttr{MaxMessages: -1, MessageSize: 8})
 	require.ErrorIs(t, err, fs.ErrInvalid)
 	q := mqMake(t, mqSmall)
-	require.ErrorIs(t, q.Send(nil, nil, MaxQueuePriority+1), fs.ErrInvalid)
+	require.ErrorIs(t, q.Send(mqForever, nil, MaxQueuePriority+1), fs.ErrInvalid)
 	require.ErrorIs(t, q.TrySend(make([]byte, 65), 0), ErrTooLarge)
 	require.NoError(t, q.TrySend(make([]byte, 64), MaxQueuePriority))
 }
@@ -244,14 +246,14 @@ func TestMQNonblockIsTheKernelsFlagAndShared(t *testing.T) {
 	a, err := q.Attr()
 	require.NoError(t, err)
 	require.True(t, a.Nonblock)
-	_, _, err = q.Receive(nil, nil)
+	_, _, err = q.Receive(mqForever, nil)
 	require.ErrorIs(t, err, ErrWouldBlock)
 	_, _, err = q.ReceiveUntil(time.Now().Add(time.Hour), nil)
 	require.ErrorIs(t, err, ErrWouldBlock)
 	for range mqSmall.MaxMessages {
-		require.NoError(t, q.Send(nil, nil, 0))
+		require.NoError(t, q.Send(mqForever, nil, 0))
 	}
-	require.ErrorIs(t, q.Send(nil, nil, 0), ErrWouldBlock)
+	require.ErrorIs(t, q.Send(mqForever, nil, 0), ErrWouldBlock)
 	require.NoError(t, q.SetNonblock(false))
 	require.ErrorIs(t, q.SendUntil(time.Now(), nil, 0), os.ErrDeadlineExceeded)
 
@@ -280,8 +282,8 @@ func TestMQFromFile(t *testing.T) {
 	require.NoError(t, err)
 	defer other.Close()
 	require.NoError(t, f.Close())
-	require.NoError(t, q.Send(nil, []byte("by the descriptor"), 5))
-	msg, priority, err := other.Receive(nil, []byte("came "))
+	require.NoError(t, q.Send(mqForever, []byte("by the descriptor"), 5))
+	msg, priority, err := other.Receive(mqForever, []byte("came "))
 	require.NoError(t, err)
 	require.Equal(t, "came by the descriptor", string(msg))
 	require.EqualValues(t, 5, priority)
@@ -294,36 +296,24 @@ func TestMQFromFile(t *testing.T) {
 	require.ErrorIs(t, err, unix.EBADF)
 }
 
-func TestMQOfAFileWhoseModeForbidsOpeningAgain(t *testing.T) {
-	if os.Geteuid() == 0 {
-		// root may open anything: another user does it
-		name := mqNewName(t)
-		q, err := OpenQueue(name, os.O_RDWR|os.O_CREATE, 0o600, &mqSmall)
-		require.NoError(t, err)
-		defer q.Close()
-		f, err := q.File()
-		require.NoError(t, err)
-		defer f.Close()
-		exe := mqExecutableForAll(t)
-		cmd := exec.Command(exe)
-		cmd.Env = append(os.Environ(), "SHMCHAN_ROLE=mqInherit")
-		cmd.ExtraFiles = []*os.File{f}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		c := mqRun(t, cmd)
-		require.NoError(t, q.Send(nil, []byte("hello"), 9))
-		require.Equal(t, "9 hello", c.line())
-		c.finish(t)
-		return
+func TestMQDescriptorServesWhoMayNotOpenTheName(t *testing.T) {
+	mqGuard(t)
+	if os.Geteuid() != 0 {
+		t.Skip("not root: there is no other user to be")
 	}
-	q, err := OpenQueue(mqNewName(t), os.O_RDWR|os.O_CREATE, 0, &mqSmall)
-	require.NoError(t, err)
-	defer q.Close()
+	q := mqMake(t, mqSmall)
 	f, err := q.File()
 	require.NoError(t, err)
 	defer f.Close()
-	other, err := QueueFromFile(f)
-	require.NoError(t, err)
-	require.NoError(t, other.Close())
+	cmd := exec.Command(mqExecutableForAll(t))
+	cmd.Env = append(os.Environ(), "SHMCHAN_ROLE=mqInherit")
+	cmd.Args = append(cmd.Args, q.Name())
+	cmd.ExtraFiles = []*os.File{f}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c := mqRun(t, cmd)
+	require.NoError(t, q.Send(mqForever, []byte("hello"), 9))
+	require.Equal(t, "9 hello", c.line())
+	c.finish(t)
 }
 
 // mqExecutableForAll copies this test binary to where any user may start it.
@@ -340,9 +330,11 @@ func mqExecutableForAll(t *testing.T) string {
 
 func init() {
 	roles["mqInherit"] = func() {
+		_, err := OpenQueue(os.Args[1], os.O_RDONLY, 0, nil)
+		mqAssert(errors.Is(err, fs.ErrPermission), "%v", err)
 		q, err := QueueFromFile(os.NewFile(3, "inherited"))
 		mqMust(err)
-		msg, priority, err := q.Receive(nil, nil)
+		msg, priority, err := q.Receive(mqForever, nil)
 		mqMust(err)
 		fmt.Println(priority, string(msg))
 		mqMust(q.Close())
@@ -353,13 +345,13 @@ func TestMQAfterCloseEverythingIsErrClosed(t *testing.T) {
 	q := mqMake(t, mqSmall)
 	require.NoError(t, q.Close())
 	_, attrErr := q.Attr()
-	_, _, receiveErr := q.Receive(nil, nil)
+	_, _, receiveErr := q.Receive(mqForever, nil)
 	_, fileErr := q.File()
 	_, rawErr := q.SyscallConn()
 	_, notifyErr := q.Notify()
 	for _, err := range []error{
-		q.Close(), q.Send(nil, nil, 0), q.TrySend(nil, 0), receiveErr, attrErr, fileErr, rawErr, notifyErr,
-		q.SetNonblock(true), q.WaitReadable(nil), q.WaitWritable(nil),
+		q.Close(), q.Send(mqForever, nil, 0), q.TrySend(nil, 0), receiveErr, attrErr, fileErr, rawErr, notifyErr,
+		q.SetNonblock(true), q.WaitReadable(mqForever), q.WaitWritable(mqForever),
 	} {
 		require.ErrorIs(t, err, os.ErrClosed)
 	}
@@ -390,23 +382,81 @@ func TestMQDescriptorIsPollable(t *testing.T) {
 		})
 	}()
 	mqAwaitWaiter(&q.f.in)
-	require.NoError(t, q.WaitWritable(nil))
-	require.NoError(t, q.Send(nil, []byte("abc"), 0))
+	require.NoError(t, q.WaitWritable(mqForever))
+	require.NoError(t, q.Send(mqForever, []byte("abc"), 0))
 	require.NoError(t, <-done)
 	for range 3 {
-		require.NoError(t, q.Send(nil, nil, 0))
+		require.NoError(t, q.Send(mqForever, nil, 0))
 	}
 	require.EqualValues(t, unix.POLLIN, poll())
-	require.NoError(t, q.WaitReadable(nil))
+	require.NoError(t, q.WaitReadable(mqForever))
 }
 
-// mqStopwatch adds up time.
-type mqStopwatch struct{ total time.Duration }
+// mqStopwatch keeps the best of several runs, in nanoseconds for one operation: what the
+// machine did meanwhile for others makes runs only slower.
+type mqStopwatch struct{ best float64 }
 
-func (s *mqStopwatch) time(f func()) {
+func (s *mqStopwatch) time(n int, f func()) {
 	start := time.Now()
 	f()
-	s.total += time.Since(start)
+	if took := float64(time.Since(start).Nanoseconds()) / float64(n); s.best == 0 || took < s.best {
+		s.best = took
+	}
 }
 
-func (s *mqStopwatch) perOp(n int) float64 { return float64(s.total.Nanoseconds()) / float64(n) }
+func TestMQForgottenHandleIsClosed(t *testing.T) {
+	mqGuard(t)
+	q := mqMake(t, mqSmall)
+	name := mqNewName(t)
+	func() {
+		forgotten, err := OpenQueue(name, os.O_RDWR|os.O_CREATE, 0o600, &mqSmall)
+		require.NoError(t, err)
+		_, _, err = forgotten.ReceiveUntil(time.Now(), nil) // has an epoll now, too
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.True(t, mqHasOpen(name))
+	}()
+	for mqHasOpen(name) {
+		runtime.GC()
+	}
+	require.True(t, mqHasOpen(q.Name()))
+	runtime.KeepAlive(q)
+}
+
+// mqHasOpen says whether this process has a descriptor of the queue.
+func mqHasOpen(name string) bool {
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		if file, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.HasPrefix(file, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestMQGivesAllDescriptorsBack(t *testing.T) {
+	count := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(fds)
+	}
+	use := func() {
+		q, err := OpenQueue(mqNewName(t), os.O_RDWR|os.O_CREATE, 0o600, &mqSmall)
+		require.NoError(t, err)
+		_, _, err = q.ReceiveUntil(time.Now(), nil)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		n, err := q.Notify()
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Microsecond)
+		defer cancel()
+		require.ErrorIs(t, n.Wait(ctx), context.DeadlineExceeded)
+		_, err = q.Notify()
+		require.ErrorIs(t, err, unix.EBUSY)
+		require.NoError(t, q.Close())
+	}
+	use() // the runtime's poller opens descriptors of its own at first
+	before := count()
+	for range 10 {
+		use()
+	}
+	require.Equal(t, before, count())
+}

@@ -118,7 +118,7 @@ func mqNotifySocket() (*mqFD, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	return newMQFD(fd, "mq_notify")
+	return newMQFD(fd), nil
 }
 
 // mqRefusal says whether netlink sockets are not to be had here, as opposed to: not now.

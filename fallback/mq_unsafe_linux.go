@@ -106,35 +106,50 @@ func mqPointer(b []byte) uintptr {
 	return uintptr(unsafe.Pointer(&b[0]))
 }
 
-// mqTimedSend tries mq_timedsend(2), without sleeping. Syscall6 and not RawSyscall6: a
-// message may have 16 MiB, and the scheduler should know how long it takes.
+// mqQuick is the longest message for which the scheduler is not told of the system call
+// (RawSyscall6): it does not sleep, and copies no more than this. A tenth of a
+// small message's cost. Longer ones, up to 16 MiB, would hold up the garbage collector.
+const mqQuick = 8 << 10
+
+// mqTimedSend tries mq_timedsend(2), without sleeping.
 func mqTimedSend(fd int, msg []byte, priority uint32) unix.Errno {
-	for {
-		_, _, errno := unix.Syscall6(mqSysTimedSend, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
-			uintptr(priority), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
-		if errno == unix.ENOSYS && mqSysTimedSend != unix.SYS_MQ_TIMEDSEND {
-			_, _, errno = unix.Syscall6(unix.SYS_MQ_TIMEDSEND, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
+	for trap := uintptr(mqSysTimedSend); ; {
+		var errno unix.Errno
+		if len(msg) <= mqQuick {
+			_, _, errno = unix.RawSyscall6(trap, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
+				uintptr(priority), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
+		} else {
+			_, _, errno = unix.Syscall6(trap, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
 				uintptr(priority), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
 		}
-		if errno != unix.EINTR {
+		switch {
+		case errno == unix.ENOSYS && trap != unix.SYS_MQ_TIMEDSEND:
+			trap = unix.SYS_MQ_TIMEDSEND
+		case errno != unix.EINTR:
 			return errno
 		}
 	}
 }
 
-// mqTimedReceive tries mq_timedreceive(2), without sleeping.
+// mqTimedReceive tries mq_timedreceive(2), without sleeping. buf takes the queue's longest
+// message.
 func mqTimedReceive(fd int, buf []byte, priority *uint32) (int, unix.Errno) {
-	for {
-		n, _, errno := unix.Syscall6(mqSysTimedReceive, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
-			uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
-		if errno == unix.ENOSYS && mqSysTimedReceive != unix.SYS_MQ_TIMEDRECEIVE {
-			n, _, errno = unix.Syscall6(unix.SYS_MQ_TIMEDRECEIVE, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
+	for trap := uintptr(mqSysTimedReceive); ; {
+		var n uintptr
+		var errno unix.Errno
+		if len(buf) <= mqQuick {
+			n, _, errno = unix.RawSyscall6(trap, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
+				uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
+		} else {
+			n, _, errno = unix.Syscall6(trap, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
 				uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
 		}
-		if errno == 0 {
+		switch {
+		case errno == 0:
 			return int(n), 0
-		}
-		if errno != unix.EINTR {
+		case errno == unix.ENOSYS && trap != unix.SYS_MQ_TIMEDRECEIVE:
+			trap = unix.SYS_MQ_TIMEDRECEIVE
+		case errno != unix.EINTR:
 			return 0, errno
 		}
 	}

@@ -4,12 +4,20 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // mqFD is a descriptor that is tried directly, and waited for in the runtime's poller.
+//
+// It is not in the poller itself: whatever is there costs each message a tenth more, since
+// the kernel then has somebody to tell, and wakes an idle thread in epoll_wait for
+// nothing. Each direction has an epoll of its own, which is in the poller (epolls nest),
+// made at the first wait; the descriptor is in that while somebody waits, and only then.
 //
 // Invariants:
 //   - The number fd is used between hold and release only. users counts those, and
@@ -22,40 +30,52 @@ import (
 //     used again: nobody's deadline ends another's call.
 type mqFD struct {
 	fd      int
-	file    *os.File
-	raw     syscall.RawConn
 	users   atomic.Int64
 	closing chan struct{} // closed when Close begins
 	gone    chan struct{} // closed when the descriptor is
 	in, out mqTurn
+	leak    runtime.Cleanup // closes fd if nobody else does
+
+	mu     sync.Mutex
+	closed bool // no epoll is made any more
 }
+
+// mqForever is nil, which is a context that never ends.
+var mqForever context.Context
 
 const mqClosed = 1 << 62
 
 // mqTurn is one direction of an mqFD.
 type mqTurn struct {
-	f       *mqFD
-	turn    chan struct{} // who has put something in has the turn
-	dated   bool          // a deadline is set; the turn's
+	f      *mqFD
+	events uint32
+	turn   chan struct{} // who has put something in has the turn
+
+	epoll   *os.File // nil before the first wait; f.mu
 	poll    func(func(uintptr) bool) error
-	setTime func(time.Time) error
+	control func(func(uintptr)) error
+
+	// The rest belongs to the turn.
+	dated      bool                    // a deadline is set
+	try        func(fd uintptr) bool   // what is tried
+	step       func(epfd uintptr) bool // tries it: t.tryOnce
+	watch      func(epfd uintptr)      // t.watchFD
+	unwatch    func(epfd uintptr)      // t.unwatchFD
+	watchError error
 }
 
-// newMQFD takes over a descriptor that is non-blocking at the moment (os.NewFile looks at
-// that to choose the poller); it may be made blocking afterwards.
-func newMQFD(fd int, name string) (*mqFD, error) {
-	f := &mqFD{fd: fd, file: os.NewFile(uintptr(fd), name), closing: make(chan struct{}), gone: make(chan struct{})}
-	var err error
-	if f.raw, err = f.file.SyscallConn(); err == nil {
-		err = f.file.SetDeadline(time.Time{}) // os.ErrNoDeadline: epoll did not take it
-	}
-	if err != nil {
-		_ = f.file.Close()
-		return nil, err
-	}
-	f.in = mqTurn{f: f, turn: make(chan struct{}, 1), poll: f.raw.Read, setTime: f.file.SetReadDeadline}
-	f.out = mqTurn{f: f, turn: make(chan struct{}, 1), poll: f.raw.Write, setTime: f.file.SetWriteDeadline}
-	return f, nil
+// newMQFD takes over a descriptor.
+func newMQFD(fd int) *mqFD {
+	f := &mqFD{fd: fd, closing: make(chan struct{}), gone: make(chan struct{})}
+	f.in.init(f, unix.EPOLLIN)
+	f.out.init(f, unix.EPOLLOUT)
+	f.leak = runtime.AddCleanup(f, func(fd int) { _ = unix.Close(fd) }, fd)
+	return f
+}
+
+func (t *mqTurn) init(f *mqFD, events uint32) {
+	t.f, t.events, t.turn = f, events, make(chan struct{}, 1)
+	t.step, t.watch, t.unwatch = t.tryOnce, t.watchFD, t.unwatchFD
 }
 
 // hold keeps fd open until release. False: it is closed.
@@ -85,19 +105,29 @@ func (f *mqFD) close() error {
 		if n&mqClosed != 0 {
 			return os.ErrClosed
 		}
-		if f.users.CompareAndSwap(n, n|mqClosed) {
-			close(f.closing)
-			if n == 0 {
-				f.destroy()
-			}
-			<-f.gone
-			return nil
+		if f.users.CompareAndSwap(n, n+1|mqClosed) { // one of the users itself
+			break
 		}
 	}
+	close(f.closing)
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	// An os.File's Close waits until nobody is inside its functions. So it is done here, and
+	// not by whoever releases last, which may be a function inside.
+	for _, t := range []*mqTurn{&f.in, &f.out} {
+		if t.epoll != nil {
+			_ = t.epoll.Close() // wakes who waits there
+		}
+	}
+	f.release()
+	<-f.gone
+	return nil
 }
 
 func (f *mqFD) destroy() {
-	_ = f.file.Close() // wakes who waits in the poller
+	f.leak.Stop()
+	_ = unix.Close(f.fd)
 	close(f.gone)
 }
 
@@ -136,29 +166,105 @@ func (t *mqTurn) pass() { <-t.turn }
 
 // until runs try, and again whenever the descriptor may have become ready, until it
 // returns true; the caller has the turn. What try did counts: an error means that it
-// did not return true. os.ErrDeadlineExceeded, os.ErrClosed, or ctx's error.
+// did not return true. os.ErrDeadlineExceeded, os.ErrClosed, ctx's error, or what
+// keeps the descriptor out of the poller.
 func (t *mqTurn) until(ctx context.Context, deadline time.Time, try func(fd uintptr) bool) error {
+	if err := t.enterPoller(); err != nil {
+		return err
+	}
 	if !deadline.IsZero() || t.dated {
 		// time.Until inside uses the monotonic reading, if there is one.
-		if err := t.setTime(deadline); err != nil {
+		if err := t.epoll.SetReadDeadline(deadline); err != nil {
 			return t.reason(ctx, err)
 		}
 		t.dated = !deadline.IsZero()
 	}
-	if ctx == nil || ctx.Done() == nil {
-		return t.reason(ctx, t.poll(try))
+	err := t.control(t.watch)
+	if err == nil {
+		err = t.watchError
 	}
+	if err != nil {
+		return t.reason(ctx, err)
+	}
+	t.try = try
+	if ctx == nil || ctx.Done() == nil {
+		err = t.poll(t.step)
+	} else {
+		err = t.pollContext(ctx)
+	}
+	t.try = nil
+	_ = t.control(t.unwatch) // fails when closed: then it is watched by nobody
+	return t.reason(ctx, err)
+}
+
+func (t *mqTurn) pollContext(ctx context.Context) error {
 	set := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_ = t.setTime(time.Unix(1, 0)) // fails when closed, which wakes as well
+		_ = t.epoll.SetReadDeadline(time.Unix(1, 0)) // fails when closed, which wakes as well
 		close(set)
 	})
-	err := t.poll(try)
+	err := t.poll(t.step)
 	if !stop() {
 		<-set // or it would end the next one's call
 		t.dated = true
 	}
-	return t.reason(ctx, err)
+	return err
+}
+
+// enterPoller makes the direction's epoll, once.
+func (t *mqTurn) enterPoller() error {
+	t.f.mu.Lock()
+	defer t.f.mu.Unlock()
+	switch {
+	case t.f.closed:
+		return os.ErrClosed
+	case t.epoll != nil:
+		return nil
+	}
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(epfd, true); err != nil { // what os.NewFile knows pollable files by
+		_ = unix.Close(epfd)
+		return os.NewSyscallError("fcntl", err)
+	}
+	epoll := os.NewFile(uintptr(epfd), "epoll")
+	raw, err := epoll.SyscallConn()
+	if err == nil {
+		err = epoll.SetReadDeadline(time.Time{}) // os.ErrNoDeadline: the poller did not take it
+	}
+	if err != nil {
+		_ = epoll.Close()
+		return err
+	}
+	t.epoll, t.poll, t.control = epoll, raw.Read, raw.Control
+	return nil
+}
+
+func (t *mqTurn) watchFD(epfd uintptr) {
+	if !t.f.hold() {
+		t.watchError = os.ErrClosed
+		return
+	}
+	defer t.f.release()
+	event := unix.EpollEvent{Events: t.events}
+	t.watchError = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(epfd), unix.EPOLL_CTL_ADD, t.f.fd, &event))
+}
+
+func (t *mqTurn) unwatchFD(epfd uintptr) {
+	if t.f.hold() {
+		_ = unix.EpollCtl(int(epfd), unix.EPOLL_CTL_DEL, t.f.fd, nil) // it is there
+		t.f.release()
+	}
+}
+
+func (t *mqTurn) tryOnce(uintptr) bool {
+	if !t.f.hold() {
+		return false // and the wait that follows fails
+	}
+	defer t.f.release()
+	return t.try(uintptr(t.f.fd))
 }
 
 // reason says why poll ended. Closed comes first: os.File says so with an error of its own.
@@ -194,9 +300,9 @@ func (r mqRaw) Read(f func(fd uintptr) (done bool)) error { return r.f.in.run(f)
 func (r mqRaw) Write(f func(fd uintptr) (done bool)) error { return r.f.out.run(f) }
 
 func (t *mqTurn) run(f func(fd uintptr) bool) error {
-	if err := t.take(nil, time.Time{}); err != nil {
+	if err := t.take(mqForever, time.Time{}); err != nil {
 		return err
 	}
 	defer t.pass()
-	return t.until(nil, time.Time{}, f)
+	return t.until(mqForever, time.Time{}, f)
 }

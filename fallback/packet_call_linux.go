@@ -1,7 +1,6 @@
 package fallback
 
 import (
-	"fmt"
 	"sync"
 	"syscall"
 
@@ -24,11 +23,11 @@ type packetCall struct {
 	first, second []byte       // where the kernel wrote
 	n             int          // so many bytes, even if they did not fit
 	eof           bool
+	tries         int // in the poller
 
 	tail  [udpTrailer]byte               // UDP's, coming or going
 	short [packetShort + udpTrailer]byte // a short message of UDP's with its trailer
 
-	sendOnce, receiveOnce   func(fd uintptr)
 	sendReady, receiveReady func(fd uintptr) bool
 }
 
@@ -46,10 +45,8 @@ func newPacketCall(p *packets) *packetCall {
 	c, _ := packetCalls.Get().(*packetCall)
 	if c == nil {
 		c = new(packetCall)
-		c.sendOnce = func(fd uintptr) { c.trySend(fd) }
 		c.sendReady = func(fd uintptr) bool { c.trySend(fd); return c.errno != unix.EAGAIN }
-		c.receiveOnce = func(fd uintptr) { c.tryReceive(fd) }
-		c.receiveReady = func(fd uintptr) bool { c.tryReceive(fd); return c.errno != unix.EAGAIN }
+		c.receiveReady = func(fd uintptr) bool { return c.spin(fd) }
 	}
 	c.p = p
 	return c
@@ -58,7 +55,7 @@ func newPacketCall(p *packets) *packetCall {
 func (c *packetCall) free() {
 	c.giveBack()
 	c.p, c.msg, c.control, c.dst, c.extra, c.first, c.second = nil, nil, nil, nil, nil, nil, nil
-	c.header.name.size, c.eof = 0, false
+	c.header.name.size, c.eof, c.tries = 0, false, 0
 	packetCalls.Put(c)
 }
 
@@ -137,6 +134,24 @@ func (c *packetCall) controlLen() int {
 	return c.extra.controlLen
 }
 
+// spin tries once each time that the poller sees something, and the first time some more, and
+// says whether that is enough.
+func (c *packetCall) spin(fd uintptr) (done bool) {
+	c.tries++
+	c.tryReceive(fd)
+	if c.tries > 1 || c.errno != unix.EAGAIN {
+		return c.errno != unix.EAGAIN
+	}
+	tries := c.p.spin.tries()
+	left := tries
+	for ; left > 0 && c.errno == unix.EAGAIN; left-- {
+		c.tries++
+		c.tryReceive(fd)
+	}
+	c.p.spin.learn(tries, left, c.errno != unix.EAGAIN)
+	return c.errno != unix.EAGAIN
+}
+
 // recv makes the system call. There is always room for the longest message that this Conn
 // takes, and its trailer.
 func (c *packetCall) recv(fd uintptr) {
@@ -178,7 +193,7 @@ func (c *packetCall) getScratch() []byte {
 func (c *packetCall) take() ([]byte, error) {
 	n := c.n - c.p.trailer
 	if n > c.p.most {
-		return c.dst, fmt.Errorf("a message of %d bytes, of at most %d: %w", n, c.p.most, ErrFrame)
+		return c.dst, c.p.tooLong(n)
 	}
 	if c.scratch != nil && c.second == nil {
 		return append(c.dst, c.first[:n]...), nil

@@ -44,13 +44,26 @@ const packetNameSize = uint32(unsafe.Sizeof(unix.RawSockaddrAny{}))
 // length even if it does not fit.
 func packetRecvfrom(fd uintptr, buf []byte, h *packetHeader) (n int, errno syscall.Errno) {
 	h.name.size = packetNameSize
-	r, _, errno := syscall.Syscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(packetBase(buf))), uintptr(len(buf)),
+	r, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(packetBase(buf))), uintptr(len(buf)),
 		unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&h.name.raw)), uintptr(unsafe.Pointer(&h.name.size)))
 	if errno != 0 {
 		return 0, errno
 	}
 	packetCame(buf[:min(int(r), len(buf))])
 	return int(r), 0
+}
+
+// packetReceive is packetRecvfrom that tells only whether the sender has a name.
+func packetReceive(fd uintptr, buf []byte) (n int, named bool, errno syscall.Errno) {
+	var family uint16
+	size := uint32(unsafe.Sizeof(family))
+	r, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(packetBase(buf))), uintptr(len(buf)),
+		unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&family)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return 0, false, errno
+	}
+	packetCame(buf[:min(int(r), len(buf))])
+	return int(r), size > 0, 0
 }
 
 // packetRecvmsg is recvmsg(2) into two buffers and, if control is not nil, with control
@@ -75,7 +88,12 @@ func packetRecvmsg(fd uintptr, first, second, control []byte, h *packetHeader) (
 // packetSendto is sendto(2) to whom the socket is connected to.
 func packetSendto(fd uintptr, msg []byte) syscall.Errno {
 	packetGoes(msg)
-	_, _, errno := syscall.Syscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(packetBase(msg))), uintptr(len(msg)),
+	if len(msg) > packetCopied {
+		_, _, errno := syscall.Syscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(packetBase(msg))), uintptr(len(msg)),
+			unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		return errno
+	}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(packetBase(msg))), uintptr(len(msg)),
 		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 	return errno
 }

@@ -28,8 +28,7 @@ import (
 // halfway leaves the rest of its frame to be made up for by the next Send; the
 // receiver drops what came of it.
 //
-// RawConn gives the reading descriptor, with PipePollable, or the writing one of a Conn that
-// only sends.
+// RawConn gives the reading descriptor, with PipePollable.
 func Pipe(opts ...PipeOption) (r, w Conn, err error) {
 	rf, wf, err := pipeFiles(0)
 	if err != nil {
@@ -192,7 +191,7 @@ func newPipeConn(kind Kind, name string, r, w, hold *os.File, c pipeConfig) (_ *
 	ends := hold == nil && !(kind == KindFIFO && r != nil && w != nil)
 	p.caps = Capabilities{
 		Send: w != nil, Receive: r != nil, Ordered: true, Reliable: true,
-		ManySenders: c.many, Pollable: r == nil || c.exact,
+		ManySenders: c.many, Pollable: r != nil && c.exact,
 		HalfClose: w != nil && ends, EndOfFile: ends,
 	}
 	return p, nil
@@ -203,7 +202,7 @@ func (p *pipeConn) Send(ctx context.Context, msg []byte) error {
 }
 
 func (p *pipeConn) TrySend(msg []byte) error {
-	return p.send(nil, msg, false) //nolint:staticcheck // a nil context never ends
+	return p.send(pipeForever, msg, false)
 }
 
 func (p *pipeConn) send(ctx context.Context, msg []byte, wait bool) error {
@@ -218,7 +217,7 @@ func (p *pipeConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 
 func (p *pipeConn) TryReceive(dst []byte) ([]byte, error) {
-	return p.receive(nil, dst, false) //nolint:staticcheck // a nil context never ends
+	return p.receive(pipeForever, dst, false)
 }
 
 func (p *pipeConn) receive(ctx context.Context, dst []byte, wait bool) ([]byte, error) {

@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// pipeForever is the context that never ends.
+var pipeForever context.Context
+
 // A pipeEnd is one non-blocking descriptor in the runtime's poller. Whoever holds its
 // turn uses all of it; the descriptor's deadline therefore ends nobody else's call.
 type pipeEnd struct {
@@ -19,8 +22,11 @@ type pipeEnd struct {
 	raw    syscall.RawConn
 	closed atomic.Bool
 
-	turn   chan struct{} // holds one value while somebody has the turn
-	parked atomic.Bool   // who has it waits for the other side
+	// turn is 0: free, 1: somebody's, 2: somebody's, and others may be waiting, of whom a
+	// token in next lets one look again. A context ends that wait, as it could not a mutex's.
+	turn   atomic.Int32
+	next   chan struct{}
+	parked atomic.Bool // who has the turn waits for the other side
 
 	// What attempt needs and says. It is one func value made once, as a func literal for
 	// each call would be an allocation for each message.
@@ -37,7 +43,7 @@ type pipeEnd struct {
 
 func (e *pipeEnd) init(file *os.File, perform func(int, [][]byte) (int, error)) (err error) {
 	e.file, e.perform = file, perform
-	e.turn, e.expired = make(chan struct{}, 1), make(chan struct{}, 1)
+	e.next, e.expired = make(chan struct{}, 1), make(chan struct{}, 1)
 	e.attempt = e.try
 	if e.raw, err = file.SyscallConn(); err != nil {
 		return err
@@ -58,38 +64,34 @@ func (e *pipeEnd) enter(ctx context.Context, wait bool, stuck func() bool) error
 			return err
 		}
 	}
-	select {
-	case e.turn <- struct{}{}:
+	if e.turn.CompareAndSwap(0, 1) {
 		return nil
-	default:
 	}
-	switch {
-	case !wait:
+	if !wait {
 		return e.tryEnter(stuck)
-	case !cancelable:
-		e.turn <- struct{}{}
-		return nil
 	}
-	select {
-	case e.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	var done <-chan struct{}
+	if cancelable {
+		done = ctx.Done()
 	}
+	for e.turn.Swap(2) != 0 {
+		select {
+		case <-e.next:
+		case <-done:
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (e *pipeEnd) tryEnter(stuck func() bool) error {
-	for {
-		select {
-		case e.turn <- struct{}{}:
-			return nil
-		default:
-		}
+	for !e.turn.CompareAndSwap(0, 1) {
 		if e.parked.Load() && (stuck == nil || stuck()) {
 			return unix.EAGAIN
 		}
 		runtime.Gosched()
 	}
+	return nil
 }
 
 // nothingCame is stuck for a reading end.
@@ -98,7 +100,14 @@ func (e *pipeEnd) nothingCame() bool {
 	return err != nil || n == 0
 }
 
-func (e *pipeEnd) give() { <-e.turn }
+func (e *pipeEnd) give() {
+	if e.turn.Swap(0) == 2 {
+		select {
+		case e.next <- struct{}{}:
+		default: // somebody has yet to look again anyway
+		}
+	}
+}
 
 // do performs vec once with at least one byte, or waits until it can. It returns EAGAIN if
 // it would have to wait and must not. The caller has the turn.
@@ -130,7 +139,7 @@ func (e *pipeEnd) expire() {
 func (e *pipeEnd) run(rw func(func(uintptr) bool) error) (int, error) {
 	e.n, e.err = 0, nil
 	err := rw(e.attempt)
-	if e.wait {
+	if e.parked.Load() {
 		e.parked.Store(false)
 	}
 	switch {

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// PacketPipeMax is MaxMessage of a packet pipe in bytes, on Linux.
-const PacketPipeMax = PipeBuf - 1
+// PipePacketMax is MaxMessage of a packet pipe in bytes, on Linux.
+const PipePacketMax = PipeBuf - 1
 
 // Pipe is there on Linux only: errors.ErrUnsupported.
 func Pipe(...PipeOption) (r, w Conn, err error) {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// PacketPipeMax is MaxMessage of a packet pipe in bytes: PipeBuf less a mark, which lets
+// PipePacketMax is MaxMessage of a packet pipe in bytes: PipeBuf less a mark, which lets
 // an empty message be a packet too (a write of 0 bytes is none).
-const PacketPipeMax = PipeBuf - 1
+const PipePacketMax = PipeBuf - 1
 
 const packetMark = 0xd7
 
@@ -30,7 +30,7 @@ func PacketFiles() (r, w *os.File, err error) {
 // PacketPipe makes a pipe in packet mode and returns its ends; what is sent into w
 // is received from r. The kernel keeps messages apart, so any number of processes may send
 // and any number may receive; each message goes to one of them, and nothing is read
-// ahead. A message has at most PacketPipeMax bytes and uses up a page of the pipe's capacity.
+// ahead. A message has at most PipePacketMax bytes and uses up a page of the pipe's capacity.
 // Otherwise as Pipe.
 func PacketPipe() (r, w Conn, err error) {
 	rf, wf, err := PacketFiles()
@@ -104,7 +104,7 @@ func newPacketConn(r, w *os.File) (*packetConn, error) {
 	}
 	p.caps = Capabilities{
 		Send: w != nil, Receive: r != nil, Ordered: true, Reliable: true, ManySenders: true, ManyReceivers: true,
-		Boundaries: true, Pollable: true, HalfClose: w != nil, EndOfFile: true,
+		Boundaries: true, Pollable: r != nil, HalfClose: w != nil, EndOfFile: true,
 	}
 	return p, nil
 }
@@ -114,15 +114,15 @@ func (p *packetConn) Send(ctx context.Context, msg []byte) error {
 }
 
 func (p *packetConn) TrySend(msg []byte) error {
-	return explainPipe(KindPipe, "send", "", p.send(nil, msg, false), "write") //nolint:staticcheck // a nil context never ends
+	return explainPipe(KindPipe, "send", "", p.send(pipeForever, msg, false), "write")
 }
 
 func (p *packetConn) send(ctx context.Context, msg []byte, wait bool) error {
 	if p.w == nil {
 		return Refuse(KindPipe, "sending into a reading end")
 	}
-	if len(msg) > PacketPipeMax {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(msg), PacketPipeMax)
+	if len(msg) > PipePacketMax {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(msg), PipePacketMax)
 	}
 	if err := p.w.enter(ctx, wait, nil); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (p *packetConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 
 func (p *packetConn) TryReceive(dst []byte) ([]byte, error) {
-	msg, err := p.receive(nil, dst, false) //nolint:staticcheck // a nil context never ends
+	msg, err := p.receive(pipeForever, dst, false)
 	return msg, explainPipe(KindPipe, "receive", "", err, "read")
 }
 
@@ -195,7 +195,7 @@ func (p *packetConn) Close() error {
 	return explainPipe(KindPipe, "close", "", err, "close")
 }
 
-func (p *packetConn) MaxMessage() int            { return PacketPipeMax }
+func (p *packetConn) MaxMessage() int            { return PipePacketMax }
 func (p *packetConn) Kind() Kind                 { return KindPipe }
 func (p *packetConn) Capabilities() Capabilities { return p.caps }
 

@@ -132,16 +132,18 @@ func (p *pipeParts) check(seen int64, gone func(uint64) bool, end func() (int64,
 		}
 	}
 	// Those of the dead go as their pieces are read, at most one pipe full of them.
-	alive, bytes := 0, 0
+	dead, bytes := 0, 0
 	for _, part := range p.parts {
-		if !part.gone {
-			alive++
+		if part.gone {
+			dead++
+		} else {
 			bytes += cap(part.data)
 		}
 	}
+	alive := len(p.parts) - dead
 	if alive > pipeMaxParts || bytes > p.most {
 		return fmt.Errorf("%w: %d writers are in mid-message, with %d bytes", ErrFrame, alive, bytes)
 	}
-	p.askAt = max(pipeAskAt, 2*len(p.parts))
+	p.askAt = dead + max(pipeAskAt, 2*alive)
 	return nil
 }

@@ -6,9 +6,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // A pipeReader is the receiving half of a Conn over a pipe or FIFO. It reads ahead: many
@@ -240,9 +237,6 @@ func (p *pipeReader) read(ctx context.Context, wait bool, vec [][]byte) (int, er
 	p.vec, p.two = nil, [2][]byte{}
 	if n == 0 && err == nil {
 		return 0, io.EOF
-	}
-	if errno, ok := err.(syscall.Errno); ok && errno != unix.EAGAIN { //nolint:errorlint // straight from the system call
-		err = os.NewSyscallError("read", errno)
 	}
 	p.total += int64(n)
 	return n, err

@@ -213,13 +213,11 @@ func (w *pipeWriter) pay(ctx context.Context, wait bool) error {
 // shut closes the descriptor. On a FIFO somebody else may write after us, so what is owed
 // is paid if that can be done at once.
 func (w *pipeWriter) shut() error {
-	select {
-	case w.turn <- struct{}{}:
+	if w.turn.CompareAndSwap(0, 1) {
 		if !w.closed.Load() {
-			_ = w.pay(nil, false) //nolint:staticcheck // a nil context never ends
+			_ = w.pay(pipeForever, false)
 		}
 		w.give()
-	default:
 	}
 	return w.close()
 }

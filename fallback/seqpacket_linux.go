@@ -36,7 +36,17 @@ var (
 // owns from then on; if there is an error, c is still the caller's. It does not block.
 // Errors: EPROTOTYPE for another kind of socket, ENOTCONN, and see PacketMaxMessage.
 func UnixSeqpacket(c *net.UnixConn, opts ...PacketOption) (*SeqpacketConn, error) {
-	return newSeqpacket(c, addressName(c.RemoteAddr()), packetConfigOf(opts))
+	file, err := adoptSocket(c)
+	if err != nil {
+		return nil, opError(KindUnixSeqpacket, "open", "", err)
+	}
+	s, err := newSeqpacket(file, addressName(c.RemoteAddr()), packetConfigOf(opts))
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	_ = c.Close()
+	return s, nil
 }
 
 // UnixSeqpacketPair makes a connected pair (socketpair(2)), for a child process or to be
@@ -80,7 +90,7 @@ func ownSeqpacket(fd int, name string, config packetConfig) (*SeqpacketConn, err
 	return c, nil
 }
 
-func newSeqpacket(sock packetDescriptor, name string, config packetConfig) (*SeqpacketConn, error) {
+func newSeqpacket(sock *os.File, name string, config packetConfig) (*SeqpacketConn, error) {
 	c := new(SeqpacketConn)
 	c.kind, c.name = KindUnixSeqpacket, name
 	c.caps = Capabilities{
@@ -101,12 +111,12 @@ func newSeqpacket(sock packetDescriptor, name string, config packetConfig) (*Seq
 	return c, nil
 }
 
-// CloseSend, see Conn: shutdown(2), for all processes that share this end.
+// CloseSend is as Conn says: shutdown(2), for all processes that share this end.
 func (c *SeqpacketConn) CloseSend() error {
 	if c.closed.Load() || c.sendOver.Swap(true) {
 		return c.failed("close send", os.ErrClosed)
 	}
-	err := controlSocket(c.sock, func(fd int) error {
+	err := controlSocket(c.file, func(fd int) error {
 		return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_WR))
 	})
 	c.writing.interrupt() // the poller is not told of one's own shutdown
@@ -118,10 +128,10 @@ func (c *SeqpacketConn) CloseSend() error {
 
 // File is a duplicate of the descriptor, for a child process (exec.Cmd.ExtraFiles), which
 // makes a Conn of it again with net.FileConn and UnixSeqpacket. The caller closes it; the Conn remains.
-func (c *SeqpacketConn) File() (*os.File, error) { return c.file() }
+func (c *SeqpacketConn) File() (*os.File, error) { return c.duplicate() }
 
-func (p *packets) file() (f *os.File, err error) {
-	err = controlSocket(p.sock, func(fd int) error {
+func (p *packets) duplicate() (f *os.File, err error) {
+	err = controlSocket(p.file, func(fd int) error {
 		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return os.NewSyscallError("fcntl", err)

@@ -64,7 +64,7 @@ type shmSide struct {
 func Shm(ctx context.Context, c *net.UnixConn, o ShmOptions) (*ShmConn, error) {
 	sc, err := shmConn(ctx, c, o.withDefaults())
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, opError(KindShm, "set up", "", err)
 	}
 	return sc, nil
@@ -72,11 +72,11 @@ func Shm(ctx context.Context, c *net.UnixConn, o ShmOptions) (*ShmConn, error) {
 
 // ShmPair makes both ends of such a Conn in this process.
 func ShmPair(o ShmOptions) (a, b *ShmConn, err error) {
-	a, b, err = memBoth(func(c *net.UnixConn) (*ShmConn, error) { return Shm(nil, c, o) })
+	a, b, err = memBoth(func(c *net.UnixConn) (*ShmConn, error) { return Shm(memForever, c, o) })
 	if err != nil {
 		for _, x := range []*ShmConn{a, b} {
 			if x != nil {
-				x.Close()
+				_ = x.Close()
 			}
 		}
 		return nil, nil, err

@@ -42,7 +42,7 @@ func SetStreamBuffers(c syscall.Conn, send, receive int) error {
 // ahead, as streamConn.SyscallConn does.
 func socketOf(c syscall.Conn) syscall.Conn {
 	if s, ok := c.(*streamConn); ok {
-		return s.sock
+		return s.sock.file
 	}
 	return c
 }

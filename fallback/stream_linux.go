@@ -10,25 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A streamSocket is a *net.UnixConn or a *net.TCPConn.
-type streamSocket interface {
-	net.Conn
-	syscall.Conn
-	CloseWrite() error
-	File() (*os.File, error)
-}
-
 // A streamConn is a Conn over a connected stream socket, which belongs to it from then on. Its
 // messages are frames (frame_stream.go).
 //
 // Each direction has a turn. Its holder alone reads or writes the socket, sets the
-// deadline of that direction and touches the state of that direction. All waiting for the
-// other side is done by the runtime's poller, but see stream_patience_linux.go.
+// deadline of that direction and touches the state of that direction.
 type streamConn struct {
 	kind Kind
 	max  int
-	sock streamSocket
-	raw  syscall.RawConn
+	sock *streamSocket
 
 	out outgoing
 	in  incoming
@@ -42,21 +32,22 @@ var (
 	_ syscall.Conn = (*streamConn)(nil)
 )
 
-func newStream(kind Kind, sock streamSocket, c streamConfig) (*streamConn, error) {
-	raw, err := sock.SyscallConn()
-	if err != nil {
-		return nil, opError(kind, "open", "", err)
-	}
-	if c.send != 0 || c.receive != 0 {
-		if err := SetStreamBuffers(sock, c.send, c.receive); err != nil {
+// newStream takes over c, unless there is an error.
+func newStream(kind Kind, c netSocket, config streamConfig) (*streamConn, error) {
+	if config.send != 0 || config.receive != 0 {
+		if err := SetStreamBuffers(c, config.send, config.receive); err != nil {
 			return nil, opError(kind, "open", "", err)
 		}
 	}
-	s := &streamConn{kind: kind, max: c.max, sock: sock, raw: raw}
-	s.out.init(sock.SetWriteDeadline)
-	s.in.init(sock.SetReadDeadline)
-	s.out.push = s.pushSome
-	s.in.pull = s.pullSome
+	sock, err := newStreamSocket(c)
+	if err != nil {
+		return nil, opError(kind, "open", "", err)
+	}
+	s := &streamConn{kind: kind, max: config.max, sock: sock}
+	s.out.init(sock.setWriteDeadline)
+	s.in.init(sock.setReadDeadline)
+	s.out.push, s.out.pushPolled = s.pushSome, s.pushWhilePolled
+	s.in.pull, s.in.pullPolled = s.pullSome, s.pullWhilePolled
 	return s, nil
 }
 
@@ -75,21 +66,22 @@ func (s *streamConn) Peer() (Credentials, error) {
 	if s.kind != KindUnixStream {
 		return Credentials{}, Refuse(s.kind, "credentials of the peer")
 	}
-	c, err := PeerCredentials(s.sock)
+	c, err := PeerCredentials(s.sock.file)
 	return c, opError(s.kind, "peer", "", closedError(err))
 }
 
 // SyscallConn gives the socket for polling. From then on Receive does not read ahead: the
 // descriptor polls readable while there is a message, at the price of more system calls
 // for each. What had been read ahead before is not seen by poll: call it first, or
-// TryReceive until ErrWouldBlock. Nothing else is to be done with the socket; while this Conn
-// receives it may be in blocking mode.
+// TryReceive until ErrWouldBlock. Nothing else is to be done with the socket, which is in
+// blocking mode.
 func (s *streamConn) SyscallConn() (syscall.RawConn, error) {
 	if s.wanted.Load() == endClose {
 		return nil, opError(s.kind, "poll", "", os.ErrClosed)
 	}
 	s.in.exact.Store(true)
-	return s.raw, nil
+	raw, err := s.sock.enterPoller(true)
+	return raw, opError(s.kind, "poll", "", err)
 }
 
 // What there is to do at the end of the direction to send. The higher one contains the lower.
@@ -108,7 +100,8 @@ func (s *streamConn) Close() error {
 	}
 	s.in.end()
 	s.out.end()
-	_ = s.sock.SetDeadline(longAgo) // stirs all who wait in the poller
+	_ = s.sock.setReadDeadline(longAgo)
+	_ = s.sock.setWriteDeadline(longAgo)
 	for _, end := range []struct {
 		t       *turn
 		release func()
@@ -127,7 +120,7 @@ func (s *streamConn) CloseSend() error {
 		return opError(s.kind, "close send", "", os.ErrClosed)
 	}
 	s.out.end()
-	_ = s.sock.SetWriteDeadline(longAgo)
+	_ = s.sock.setWriteDeadline(longAgo)
 	select {
 	case s.out.held <- struct{}{}:
 		s.releaseSend()
@@ -161,13 +154,13 @@ func (s *streamConn) endTo(want int32) {
 	o := &s.out
 	switch want {
 	case endSend:
-		_ = s.sock.CloseWrite() // fails if the other side is gone: just as well
+		_ = s.sock.shutdownSend() // fails if the other side is gone: just as well
 	case endClose:
 		// No shutdown: the socket lives on in a process that StreamFile has handed it to.
 		if s.kind == KindTCP && o.used {
 			s.drain()
 		}
-		s.sock.Close()
+		s.sock.close()
 	}
 	o.rest = nil // the end of the stream cuts it short
 	o.ended = want
@@ -179,7 +172,7 @@ func (s *streamConn) endTo(want int32) {
 // tells the other side at once that it sends to nobody.)
 func (s *streamConn) drain() {
 	var waste [16 << 10]byte
-	_ = s.raw.Control(func(fd uintptr) {
+	_ = s.sock.raw.Control(func(fd uintptr) {
 		if n, err := unix.IoctlGetInt(int(fd), unix.TIOCOUTQ); err == nil && n == 0 { // tcp(7) SIOCOUTQ
 			return
 		}

@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// largeFrame is the payload in bytes from which on it is worth a further piece of
-	// memory in a call to have the kernel write it to where it belongs.
-	largeFrame = 4096
 	// windowMost is how much of a payload is asked for before its header is known.
 	windowMost = 64 << 10
 	// readAhead holds what a window turns out not to be for, and the frames around it.
@@ -33,8 +30,9 @@ const (
 // receiver gives up: what there is of it moves to memory of its own.
 type incoming struct {
 	turn
-	pull  func(fd uintptr) (done bool) // pullSome
-	exact atomic.Bool                  // nothing is read ahead
+	pull       func(fd uintptr) bool // pullSome
+	pullPolled func(fd uintptr) bool // pullWhilePolled
+	exact      atomic.Bool           // nothing is read ahead
 
 	buf  []byte // what is read ahead is buf[r:w]
 	r, w int
@@ -45,6 +43,8 @@ type incoming struct {
 	// or, if own, in memory of its own.
 	open   bool
 	length int
+	lead   int // bytes of nothing that are to come before the payload
+	tail   int // bytes that are to come behind it, the trailer last
 	frame  []byte
 	base   int
 	own    bool
@@ -63,12 +63,11 @@ type incoming struct {
 	aimed  int
 	vec    vector
 
-	wait   bool // pullSome waits
+	wait   bool // pullSome may wait in the kernel
 	n      int  // what pullSome has got
 	errno  unix.Errno
 	broken error // this is how it ends
-
-	patience patience
+	hurry  hurry
 }
 
 // descriptors have come; or some of them have, and those are closed.
@@ -225,6 +224,9 @@ func (s *streamConn) assemble(ctx context.Context, wait bool) error {
 		if err := s.fetch(ctx, wait); err != nil {
 			return err
 		}
+		if in.isOver.Load() { // Close may have thrown away what was before these bytes
+			return os.ErrClosed
+		}
 		if err := in.landed(s.max); err != nil {
 			return in.fail(err)
 		}
@@ -252,21 +254,29 @@ func (in *incoming) advance(most int) (whole, aborted bool, err error) {
 		in.r += frameHeader
 		have = have[frameHeader:]
 	}
-	if missing := in.missing(); missing > 0 {
+	if in.lead > 0 {
+		n := min(in.lead, len(have))
+		in.lead -= n
+		in.r += n
+		have = have[n:]
+	}
+	if missing := in.missing(); in.lead == 0 && missing > 0 {
 		n := min(missing, len(have))
 		in.frame = append(in.frame, have[:n]...)
 		in.r += n
 		have = have[n:]
-		if n < missing {
-			return false, false, nil
-		}
 	}
 	if len(have) == 0 {
 		return false, false, nil
 	}
-	in.r++
+	n := min(in.tail, len(have))
+	in.tail -= n
+	in.r += n
+	if in.tail > 0 {
+		return false, false, nil
+	}
 	in.last = in.length
-	switch have[0] {
+	switch trailer := have[n-1]; trailer {
 	case frameCommit:
 		in.open = false
 		return true, false, nil
@@ -276,12 +286,13 @@ func (in *incoming) advance(most int) (whole, aborted bool, err error) {
 		in.frame, in.base, in.own = in.dst, len(in.dst), false
 		return false, true, nil
 	}
-	return false, false, fmt.Errorf("it ends with %#x: %w", have[0], ErrFrame)
+	return false, false, fmt.Errorf("it ends with %#x: %w", have[n-1], ErrFrame)
 }
 
 // begin begins a frame.
 func (in *incoming) begin(length, files int) error {
 	in.open, in.length = true, length
+	in.lead, in.tail = frameLead(length)-frameHeader, frameTail(length)
 	if files == 0 {
 		return nil
 	}
@@ -312,36 +323,43 @@ func (in *incoming) aim() error {
 	v := &in.vec
 	v.clear()
 	in.window, in.aimed = nil, 0
-	exact := in.exact.Load()
 	switch {
-	case in.open && in.missing() > 0: // and buf is empty
+	case in.open && in.lead > 0: // and buf is empty, as in the next two
+		v.add(in.buf[:in.ahead(in.lead, len(in.buf))])
+	case in.open && in.missing() > 0:
 		room := in.room(in.missing())
 		v.add(room)
 		in.aimed = len(room)
 		switch {
 		case in.aimed < in.missing():
-		case exact:
-			v.add(in.buf[:1])
 		case in.length >= largeFrame:
 			// Just the next header: its payload, probably large as well, is
 			// for its receiver's memory.
-			v.add(in.buf[:frameOverhead])
+			v.add(in.buf[:in.ahead(in.tail, in.tail+frameAlign)])
 		default:
-			v.add(in.buf)
+			v.add(in.buf[:in.ahead(in.tail, len(in.buf))])
 		}
-	case in.open && exact:
-		v.add(in.buf[:1])
-	case exact || in.pending.any() && !in.open:
+	case in.open:
+		v.add(in.buf[:in.ahead(in.tail, len(in.buf))])
+	case in.exact.Load() || in.pending.any():
 		v.add(in.buf[in.w:frameHeader])
-	case !in.open && in.w == 0 && in.last >= largeFrame && cap(in.frame)-in.base >= largeFrame:
+	case in.w == 0 && in.last >= largeFrame && cap(in.frame)-in.base >= largeFrame:
 		in.window = in.frame[in.base:][:min(in.last, windowMost, cap(in.frame)-in.base)]
-		v.add(in.buf[:frameHeader])
+		v.add(in.buf[:frameAlign])
 		v.add(in.window)
-		v.add(in.buf[frameHeader : frameHeader+frameOverhead])
+		v.add(in.buf[frameAlign : 2*frameAlign+frameTail(in.last)])
 	default:
 		v.add(in.buf[in.w:])
 	}
 	return nil
+}
+
+// ahead is how many bytes to ask for beyond the payload: those that are needed, or more.
+func (in *incoming) ahead(needed, more int) int {
+	if in.exact.Load() {
+		return needed
+	}
+	return more
 }
 
 // room is where the next bytes of the payload go, with memory for those that have come
@@ -364,7 +382,8 @@ func (in *incoming) landed(most int) error {
 		in.w += in.n - n
 		return nil
 	}
-	header := min(in.n, frameHeader)
+	// The bytes are in buf[:frameAlign], then in window, then in buf[frameAlign:].
+	header := min(in.n, frameAlign)
 	payload := min(in.n-header, len(in.window))
 	behind := in.n - header - payload
 	in.w = header
@@ -375,17 +394,20 @@ func (in *incoming) landed(most int) error {
 	if err != nil {
 		return err
 	}
-	if err := in.begin(length, files); err != nil {
-		return err
+	mine := 0
+	if length >= largeFrame {
+		if err := in.begin(length, files); err != nil {
+			return err
+		}
+		in.r, in.lead = frameAlign, 0
+		mine = min(payload, length)
+		in.frame = in.frame[:in.base+mine]
 	}
-	// What is in the window is payload, and, if that is shorter than was thought, what
-	// follows it. That goes to buf, before what is there.
-	mine := min(payload, length)
+	// What else is in the window belongs into buf, before what is there.
 	extra := in.window[mine:payload]
-	copy(in.buf[frameHeader+len(extra):], in.buf[frameHeader:frameHeader+behind])
-	copy(in.buf[frameHeader:], extra)
-	in.frame = in.frame[:in.base+mine]
-	in.r, in.w = frameHeader, frameHeader+len(extra)+behind
+	copy(in.buf[frameAlign+len(extra):], in.buf[frameAlign:frameAlign+behind])
+	copy(in.buf[frameAlign:], extra)
+	in.w = frameAlign + len(extra) + behind
 	return nil
 }
 
@@ -395,17 +417,10 @@ func (s *streamConn) fetch(ctx context.Context, wait bool) error {
 	if in.isOver.Load() {
 		return os.ErrClosed
 	}
-	in.errno = 0
 	in.wait = wait && (ctx == nil || ctx.Done() == nil)
-	if in.wait {
-		in.patience.begin()
-	}
-	err := s.pullAll(ctx)
-	if wait && !in.wait && err == nil && in.errno == unix.EAGAIN {
-		in.errno = 0
-		in.wait = true
-		in.patience.skip()
-		err = in.interruptible(ctx, func() error { return s.pullAll(ctx) })
+	err := closedError(s.sock.raw.Read(in.pull))
+	if wait && err == nil && in.errno == unix.EAGAIN {
+		err = s.pullInPoller(ctx)
 	}
 	switch {
 	case err != nil:
@@ -418,9 +433,6 @@ func (s *streamConn) fetch(ctx context.Context, wait bool) error {
 		return in.fail(errors.Join(io.EOF, os.NewSyscallError("recvmsg", in.errno)))
 	case in.errno != 0:
 		return os.NewSyscallError("recvmsg", in.errno)
-	}
-	if in.wait {
-		in.patience.end()
 	}
 	if in.control == nil || in.vec.controlLen() == 0 && in.vec.flags()&unix.MSG_CTRUNC == 0 {
 		return nil
@@ -446,56 +458,66 @@ func (in *incoming) takeDescriptors() error {
 	return nil
 }
 
-func (s *streamConn) pullAll(ctx context.Context) error {
-	for {
-		err := s.raw.Read(s.in.pull)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return closedError(err)
-		}
-		if err := s.in.stirred(ctx); err != nil {
-			return err
-		}
+// pullInPoller waits for bytes as long as it takes.
+func (s *streamConn) pullInPoller(ctx context.Context) error {
+	in := &s.in
+	raw, err := s.sock.enterPoller(false)
+	if err != nil {
+		return err
 	}
+	defer s.sock.leave()
+	if in.wait && in.hurry.rest > 0 {
+		in.hurry.rest--
+	}
+	return in.interruptible(ctx, func() error {
+		for {
+			if in.isOver.Load() {
+				return os.ErrClosed
+			}
+			err := raw.Read(in.pullPolled)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return closedError(err)
+			}
+			if err := in.stirred(ctx); err != nil {
+				return err
+			}
+		}
+	})
 }
 
-// pullSome takes what there is. False: it is to be called again when there is something.
-func (s *streamConn) pullSome(fd uintptr) (done bool) {
+// pullSome takes what there is, or waits for it in the kernel if it may. It always
+// returns true.
+func (s *streamConn) pullSome(fd uintptr) bool {
 	in := &s.in
-	block := in.wait && in.patience.block(int(fd))
+	if !in.wait || in.hurry.rest > 0 || !s.sock.sit(int(fd)) {
+		in.pullOnce(int(fd), unix.MSG_DONTWAIT)
+		return true
+	}
+	in.waits.Store(true)
+	in.pullOnce(int(fd), 0)
+	in.waits.Store(false)
+	s.sock.rise()
+	in.hurry.ended(in.errno == unix.EAGAIN)
+	return true
+}
+
+// pullWhilePolled takes what there is. False: it is to be called again when there is something.
+func (s *streamConn) pullWhilePolled(fd uintptr) bool {
+	in := &s.in
+	in.waits.Store(false)
+	in.pullOnce(int(fd), unix.MSG_DONTWAIT)
+	empty := in.errno == unix.EAGAIN
+	in.waits.Store(empty)
+	return !empty
+}
+
+func (in *incoming) pullOnce(fd, flags int) {
 	for {
-		flags := unix.MSG_CMSG_CLOEXEC | unix.MSG_DONTWAIT
-		if block {
-			flags = unix.MSG_CMSG_CLOEXEC
-		}
-		if in.wait {
-			in.waits.Store(block)
-		}
 		if in.control != nil {
 			in.vec.control(in.control)
 		}
-		n, errno := in.vec.receive(int(fd), flags)
-		if block {
-			block = false
-			in.patience.unblock()
-		}
-		switch errno {
-		case unix.EINTR:
-		case unix.EAGAIN:
-			if !in.wait {
-				in.errno = errno
-				return true
-			}
-			if flags&unix.MSG_DONTWAIT == 0 {
-				continue
-			}
-			in.waits.Store(true)
-			return false
-		default:
-			in.n, in.errno = n, errno
-			return true
+		if in.n, in.errno = in.vec.receive(fd, flags|unix.MSG_CMSG_CLOEXEC); in.errno != unix.EINTR {
+			return
 		}
 	}
 }

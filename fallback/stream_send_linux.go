@@ -22,18 +22,22 @@ const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 // first; a goroutine sees to it that there is one.
 type outgoing struct {
 	turn
-	push func(fd uintptr) (done bool) // pushSome
+	push       func(fd uintptr) bool // pushSome
+	pushPolled func(fd uintptr) bool // pushWhilePolled
 
 	// What is being sent: total bytes, of which off are gone. They lie in bytes, or, if
 	// that is nil, in header, msg and trailer.
 	bytes   []byte
-	header  [frameHeader]byte
+	header  [frameAlign]byte
+	lead    int // of header
 	msg     []byte
-	trailer [1]byte
+	trailer [frameAlign]byte
+	tail    int    // of trailer
 	rights  []byte // control data that goes with the first byte
 	total   int
 	off     int
-	wait    bool       // pushSome waits for room
+	wait    bool       // pushSome may wait in the kernel
+	lingers bool       // the end of the direction does not end this
 	errno   unix.Errno // what pushSome has met
 
 	rest     []byte
@@ -43,6 +47,7 @@ type outgoing struct {
 	used     bool  // something was sent
 	ended    int32 // how much of streamConn.wanted is done
 
+	hurry      hurry
 	vec        vector
 	contiguous [contiguousFrame]byte
 }
@@ -131,21 +136,24 @@ func (s *streamConn) sendInTurn(ctx context.Context, msg, rights []byte, files i
 // load makes a frame of msg.
 func (o *outgoing) load(msg, rights []byte, files int) {
 	putFrameHeader(&o.header, len(msg), files)
-	o.off, o.total, o.used = 0, len(msg)+frameOverhead, true
+	o.lead, o.tail = frameLead(len(msg)), frameTail(len(msg))
+	o.off, o.total, o.used = 0, o.lead+len(msg)+o.tail, true
 	o.rights = rights
 	if o.total > contiguousFrame {
-		o.bytes, o.msg, o.trailer[0] = nil, msg, frameCommit
+		o.bytes, o.msg = nil, msg
+		o.trailer[o.tail-1] = frameCommit
 		return
 	}
-	o.bytes = o.contiguous[:o.total]
-	copy(o.bytes, o.header[:])
-	copy(o.bytes[frameHeader:], msg)
-	o.bytes[o.total-1] = frameCommit
+	o.bytes = append(append(o.contiguous[:0], o.header[:o.lead]...), msg...)
+	o.bytes = append(o.bytes, frameCommit)
 }
 
 // unload lets go of what was the caller's.
 func (o *outgoing) unload() {
 	if o.bytes == nil || o.rights != nil {
+		if o.bytes == nil {
+			o.trailer[o.tail-1] = 0
+		}
 		o.msg = nil
 		o.vec.clear()
 	}
@@ -154,7 +162,7 @@ func (o *outgoing) unload() {
 
 // pieces are what is left of a frame that does not lie in bytes.
 func (o *outgoing) pieces() [3][]byte {
-	pieces := [3][]byte{o.header[:], o.msg, o.trailer[:]}
+	pieces := [3][]byte{o.header[:o.lead], o.msg, o.trailer[:o.tail]}
 	skip := o.off
 	for i, piece := range pieces {
 		n := min(skip, len(piece))
@@ -183,7 +191,7 @@ func (s *streamConn) sendRest(ctx context.Context, wait bool) error {
 	o := &s.out
 	o.bytes, o.rights, o.off, o.total = o.rest, nil, 0, len(o.rest)
 	err := s.transmit(ctx, wait)
-	if o.errno != 0 && o.broken == nil {
+	if o.errno != 0 && o.errno != unix.EAGAIN && o.broken == nil {
 		o.broken = os.NewSyscallError("sendmsg", o.errno) // the frame has no end now
 	}
 	if o.rest = o.rest[o.off:]; len(o.rest) == 0 {
@@ -198,8 +206,10 @@ func (s *streamConn) sendRest(ctx context.Context, wait bool) error {
 func (s *streamConn) flush() {
 	o := &s.out
 	o.held <- struct{}{}
-	for len(o.rest) > 0 && o.broken == nil && (o.restSent || !o.isOver.Load()) {
-		_ = s.sendRest(nil, true) // os.ErrClosed: it was stirred, and looks again
+	if len(o.rest) > 0 && o.broken == nil && (o.restSent || !o.isOver.Load()) {
+		o.lingers = o.restSent
+		_ = s.sendRest(nil, true)
+		o.lingers = false
 	}
 	o.flushing = false
 	s.releaseSend()
@@ -210,17 +220,17 @@ func (s *streamConn) transmit(ctx context.Context, wait bool) error {
 	o := &s.out
 	o.errno = 0
 	o.wait = wait && (ctx == nil || ctx.Done() == nil)
-	err := s.pushAll(ctx)
-	if wait && !o.wait && err == nil && o.errno == 0 && o.off < o.total {
-		o.wait = true
-		err = o.interruptible(ctx, func() error { return s.pushAll(ctx) })
+	err := closedError(s.sock.raw.Write(o.push))
+	if wait && err == nil && o.errno == unix.EAGAIN {
+		o.errno = 0
+		err = s.pushInPoller(ctx)
 	}
 	switch {
 	case o.off == o.total:
 		return nil
 	case err != nil:
 		return err
-	case o.errno == 0:
+	case o.errno == unix.EAGAIN:
 		return ErrWouldBlock
 	case isGone(o.errno):
 		o.broken = syscall.EPIPE
@@ -232,50 +242,84 @@ func (s *streamConn) transmit(ctx context.Context, wait bool) error {
 	return os.NewSyscallError("sendmsg", o.errno)
 }
 
-func (s *streamConn) pushAll(ctx context.Context) error {
-	for {
-		err := s.raw.Write(s.out.push)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return closedError(err)
-		}
-		if err := s.out.stirred(ctx); err != nil {
-			return err
-		}
+// pushInPoller waits for room as long as it takes.
+func (s *streamConn) pushInPoller(ctx context.Context) error {
+	o := &s.out
+	raw, err := s.sock.enterPoller(false)
+	if err != nil {
+		return err
 	}
+	defer s.sock.leave()
+	if o.wait && o.hurry.rest > 0 {
+		o.hurry.rest--
+	}
+	return o.interruptible(ctx, func() error {
+		for {
+			if o.isOver.Load() && !o.lingers {
+				return os.ErrClosed
+			}
+			err := raw.Write(o.pushPolled)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return closedError(err)
+			}
+			if err := o.stirred(ctx); err != nil && !o.lingers {
+				return err
+			}
+		}
+	})
 }
 
-// pushSome gives the kernel what it takes. False: it is to be called again when there is room.
-func (s *streamConn) pushSome(fd uintptr) (done bool) {
+// pushSome gives the kernel what it takes; if there is no more room, and it may, it waits in
+// the kernel for that. It always returns true.
+func (s *streamConn) pushSome(fd uintptr) bool {
 	o := &s.out
-	if o.wait {
-		o.waits.Store(false)
+	o.pushOn(int(fd), sendFlags)
+	if o.errno != unix.EAGAIN || !o.wait || o.hurry.rest > 0 || !s.sock.sit(int(fd)) {
+		return true
 	}
-	for o.off < o.total {
-		n, errno := o.pushOnce(int(fd))
-		switch errno {
-		case 0:
-			o.off += n
-		case unix.EINTR:
-		case unix.EAGAIN:
-			if o.wait {
-				o.waits.Store(true)
-			}
-			return !o.wait
-		default:
-			o.errno = errno
-			return true
-		}
-	}
+	o.errno = 0
+	o.waits.Store(true)
+	o.pushOn(int(fd), sendFlags&^unix.MSG_DONTWAIT)
+	o.waits.Store(false)
+	s.sock.rise()
+	o.hurry.ended(o.errno == unix.EAGAIN)
 	return true
 }
 
-func (o *outgoing) pushOnce(fd int) (int, unix.Errno) {
+// pushWhilePolled gives the kernel what it takes. False: it is to be called again when there
+// is room.
+func (s *streamConn) pushWhilePolled(fd uintptr) bool {
+	o := &s.out
+	o.waits.Store(false)
+	o.errno, o.wait = 0, false
+	o.pushOn(int(fd), sendFlags)
+	full := o.errno == unix.EAGAIN
+	o.waits.Store(full)
+	return !full
+}
+
+// pushOn sends until all is gone, or errno says why not.
+func (o *outgoing) pushOn(fd, flags int) {
+	for o.off < o.total {
+		n, errno := o.pushOnce(fd, flags)
+		switch errno {
+		case 0:
+			if o.off += n; o.off < o.total && o.wait && flags&unix.MSG_DONTWAIT != 0 {
+				o.errno = unix.EAGAIN // it would be
+				return
+			}
+		case unix.EINTR:
+		default:
+			o.errno = errno
+			return
+		}
+	}
+}
+
+func (o *outgoing) pushOnce(fd, flags int) (int, unix.Errno) {
 	withRights := o.off == 0 && len(o.rights) > 0
 	if o.bytes != nil && !withRights {
-		return sendBytes(fd, o.bytes[o.off:], sendFlags)
+		return sendBytes(fd, o.bytes[o.off:], flags)
 	}
 	v := &o.vec
 	v.clear()
@@ -289,5 +333,5 @@ func (o *outgoing) pushOnce(fd int) (int, unix.Errno) {
 	if withRights {
 		v.control(o.rights)
 	}
-	return v.send(fd, sendFlags)
+	return v.send(fd, flags)
 }

@@ -12,8 +12,8 @@ import (
 // keepAlive: a peer whose machine is gone without a word is noticed after two minutes.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 9}
 
-// TCP makes a Conn of a connected TCP socket, tcp(7). c belongs to the Conn from then on,
-// and nobody else is to use it; if there is an error, it stays the caller's.
+// TCP makes a Conn of a connected TCP socket, tcp(7), which takes over the socket and closes
+// c; if there is an error, c stays the caller's.
 //
 // It sets TCP_NODELAY and keepalive: if nothing is heard of the other machine for two minutes,
 // Receive ends with io.EOF and Send with syscall.EPIPE, either of them beside syscall.ETIMEDOUT. What

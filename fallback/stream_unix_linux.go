@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnixStream makes a Conn of a connected UNIX stream socket, unix(7). c belongs to the
-// Conn from then on, and nobody else is to use it; if there is an error, it stays the caller's.
+// UnixStream makes a Conn of a connected UNIX stream socket, unix(7), which takes over the
+// socket and closes c; if there is an error, c stays the caller's.
 //
 // The Conn passes descriptors (SendFiles, ReceiveFiles; up to MaxRights with a message),
 // tells the peer's credentials as of when it connected, has half-close, and polls
@@ -94,15 +94,26 @@ func UnixStreamPair(opts ...StreamOption) (a, b Conn, err error) {
 
 // StreamFile duplicates the socket of c, a Conn of this file's constructors or of TCP's, to
 // hand it to another process (exec.Cmd.ExtraFiles, SendFiles), which uses it by
-// UnixStreamFromFile or TCPFromFile. This process must not have received by c yet (it may
-// have read ahead) and closes c afterwards, or the other side will not see an end of file.
+// UnixStreamFromFile or TCPFromFile, or as any other socket: it is in blocking mode. This process
+// must not have received by c yet (it may have read ahead), uses c no more and closes it,
+// or the other side will not see an end of file.
 func StreamFile(c Conn) (*os.File, error) {
 	s, ok := c.(*streamConn)
 	if !ok {
 		return nil, Refuse(c.Kind(), "a file of a stream socket")
 	}
-	f, err := s.sock.File()
-	return f, opError(s.kind, "file", "", closedError(err))
+	fd := -1
+	err := controlSocket(s.sock.file, func(old int) (err error) {
+		if err := setTimeouts(old, 0); err != nil {
+			return err
+		}
+		fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 0)
+		return os.NewSyscallError("fcntl", err)
+	})
+	if err != nil {
+		return nil, opError(s.kind, "file", "", closedError(err))
+	}
+	return os.NewFile(uintptr(fd), "socket"), nil
 }
 
 // DialUnixStream connects to the socket at path, a pathname or, if it begins with @, an

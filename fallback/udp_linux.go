@@ -30,7 +30,7 @@ import (
 // and CloseSend is refused.
 type UDPConn struct {
 	packets
-	net *net.UDPConn
+	local netip.AddrPort
 }
 
 var _ Conn = (*UDPConn)(nil)
@@ -59,7 +59,7 @@ func UDP(local, remote string, opts ...UDPOption) (*UDPConn, error) {
 	}
 	u, err := newUDP(c, name, to, config)
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, err
 	}
 	return u, nil
@@ -80,7 +80,7 @@ func newUDP(c *net.UDPConn, name string, to *netip.AddrPort, config udpConfig) (
 	if err != nil {
 		return nil, opError(KindUDP, "open", name, err)
 	}
-	u := &UDPConn{net: c}
+	u := &UDPConn{local: c.LocalAddr().(*net.UDPAddr).AddrPort()}
 	u.kind, u.name = KindUDP, name
 	u.most, u.trailer = config.most, udpTrailer
 	u.udp = &udpState{ledger: udpLedger{own: own}}
@@ -95,8 +95,14 @@ func newUDP(c *net.UDPConn, name string, to *netip.AddrPort, config udpConfig) (
 		_, u.udp.six = local.(*unix.SockaddrInet6)
 		return setPacketBuffers(fd, config.send, config.receive)
 	})
+	var file *os.File
 	if err == nil {
-		err = u.init(c)
+		file, err = adoptSocket(c)
+	}
+	if err == nil {
+		if err = u.init(file); err != nil {
+			file.Close()
+		}
 	}
 	if err != nil {
 		return nil, opError(KindUDP, "open", name, err)
@@ -115,6 +121,7 @@ func newUDP(c *net.UDPConn, name string, to *netip.AddrPort, config udpConfig) (
 	if remote, ok := c.RemoteAddr().(*net.UDPAddr); ok && connected && (remote.IP.IsMulticast() || config.broadcast) {
 		u.caps.Receive, u.caps.ManyReceivers = false, false
 	}
+	_ = c.Close()
 	return u, nil
 }
 
@@ -142,8 +149,7 @@ func (u *UDPConn) SendTo(ctx context.Context, msg []byte, to netip.AddrPort) err
 
 // LocalAddr is the address that others send to, port included.
 func (u *UDPConn) LocalAddr() netip.AddrPort {
-	a := u.net.LocalAddr().(*net.UDPAddr).AddrPort()
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	return netip.AddrPortFrom(u.local.Addr().Unmap(), u.local.Port())
 }
 
 // Stats counts what happened so far. It does not block; after Close it is what it was
@@ -157,7 +163,10 @@ func (u *UDPConn) Stats() UDPStats {
 	u.udp.sending.Lock()
 	s.Sent = u.udp.sequence
 	u.udp.sending.Unlock()
-	_ = u.raw.Control(func(fd uintptr) { s.Overflow = udpOverflow(fd) })
+	if u.enter() {
+		s.Overflow = udpOverflow(u.fd)
+		u.leave()
+	}
 	return s
 }
 
@@ -216,7 +225,7 @@ func openUDP(local, remote string, config *udpConfig) (c *net.UDPConn, to *netip
 		}
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, nil, err
 	}
 	if far != nil {

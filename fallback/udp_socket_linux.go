@@ -3,7 +3,6 @@ package fallback
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -151,7 +150,7 @@ func setUDPOptions(fd int, many bool, config *udpConfig) error {
 }
 
 // joinUDP joins or leaves a multicast group.
-func joinUDP(c *net.UDPConn, group net.IP, deviceName string, join bool) error {
+func joinUDP(c syscall.Conn, group net.IP, deviceName string, join bool) error {
 	index := 0
 	if deviceName != "" {
 		device, err := net.InterfaceByName(deviceName)
@@ -196,9 +195,5 @@ func (u *UDPConn) member(op string, group netip.Addr, device string, join bool) 
 	if !group.IsMulticast() {
 		return u.failed(op, fmt.Errorf("%v is no multicast group: %w", group, unix.EINVAL))
 	}
-	err := joinUDP(u.net, group.AsSlice(), device, join)
-	if errors.Is(err, net.ErrClosed) {
-		err = os.ErrClosed
-	}
-	return u.failed(op, err)
+	return u.failed(op, joinUDP(u.file, group.AsSlice(), device, join))
 }

@@ -39,7 +39,17 @@ var (
 // can do is found out: see DatagramConn. Errors: EPROTOTYPE for another kind of socket,
 // EDESTADDRREQ for one that is neither bound nor connected, and see PacketMaxMessage.
 func UnixDatagram(c *net.UnixConn, opts ...PacketOption) (*DatagramConn, error) {
-	return newDatagram(c, addressName(c.LocalAddr()), "", packetConfigOf(opts))
+	file, err := adoptSocket(c)
+	if err != nil {
+		return nil, opError(KindUnixDatagram, "open", "", err)
+	}
+	d, err := newDatagram(file, addressName(c.LocalAddr()), "", packetConfigOf(opts))
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	_ = c.Close()
+	return d, nil
 }
 
 // UnixDatagramPair makes a connected pair (socketpair(2)), for a child process or to be
@@ -86,7 +96,7 @@ func ListenUnixDatagram(path string, opts ...PacketOption) (*DatagramConn, error
 // it only sends. It does not block. ECONNREFUSED: nobody is there any more; ENOENT: nor
 // ever was; EACCES: not for us; EPERM: that one is another's peer.
 func DialUnixDatagram(local, remote string, opts ...PacketOption) (*DatagramConn, error) {
-	fd, err := connectUnix(nil, unix.SOCK_DGRAM, local, remote)
+	fd, err := connectUnix(packetForever, unix.SOCK_DGRAM, local, remote)
 	if err != nil {
 		return nil, opError(KindUnixDatagram, "dial", remote, err)
 	}
@@ -112,7 +122,7 @@ func ownDatagram(fd int, name, path string, config packetConfig) (*DatagramConn,
 	return c, nil
 }
 
-func newDatagram(sock packetDescriptor, name, path string, config packetConfig) (*DatagramConn, error) {
+func newDatagram(sock *os.File, name, path string, config packetConfig) (*DatagramConn, error) {
 	c := &DatagramConn{path: path}
 	c.kind, c.name = KindUnixDatagram, name
 	c.caps = Capabilities{
@@ -172,9 +182,9 @@ func (c *DatagramConn) SendTo(ctx context.Context, msg []byte, to string) error 
 
 // File is a duplicate of the descriptor, for a child process (exec.Cmd.ExtraFiles), which
 // makes a Conn of it again with net.FileConn and UnixDatagram. The caller closes it; the Conn remains.
-func (c *DatagramConn) File() (*os.File, error) { return c.file() }
+func (c *DatagramConn) File() (*os.File, error) { return c.duplicate() }
 
-// Close, see Conn. It removes the path that the constructor has made, unless another process
+// Close is as Conn says. It removes the path that the constructor has made, unless another process
 // has the socket still.
 func (c *DatagramConn) Close() error {
 	err := c.unixPackets.Close()

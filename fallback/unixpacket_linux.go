@@ -52,8 +52,8 @@ func (p *unixPackets) ReceiveFiles(ctx context.Context, dst []byte) ([]byte, []*
 	return msg, filesOfDescriptors(fds), nil
 }
 
-// newUnixPackets prepares p over a connected or bound UNIX socket of this type.
-func (p *unixPackets) start(sock packetDescriptor, typ int, config packetConfig) error {
+// start prepares p over a connected or bound UNIX socket of this type.
+func (p *unixPackets) start(sock *os.File, typ int, config packetConfig) error {
 	err := controlSocket(sock, func(fd int) error {
 		have, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil {

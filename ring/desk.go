@@ -50,6 +50,8 @@ type Desk struct {
 	once bool
 	priv uint64
 
+	entry *deskEntry // shared desk, or nil
+
 	tail, head cursor
 	seen       uint64 // the word that Peek saw
 	seenUnit   uint64 // identity of the extent that PeekBytes saw
@@ -60,6 +62,11 @@ type Desk struct {
 
 	virtual   uint64 // Space: where the next extent was last seen to go
 	spaceHead uint64 // Space: what was last seen to be free up to
+	lap       uint64 // Space: a lap, that of virtual as a rule (unitAt)
+	lapStart  uint64 // Space: lap × units
+
+	// Spare is private memory for whoever has the desk; the ring does not use it.
+	Spare []byte
 
 	_ [128]byte // the next desk is another goroutine's
 }
@@ -157,7 +164,7 @@ func (d *Desk) Open() Status {
 		if q.owners != nil && !q.Packed() {
 			atomic.StoreUint32(&q.owners[b], uint32(i)+1)
 		}
-		d.idx, d.priv = i, b
+		d.idx, d.priv, d.entry = i, b, e
 		return OK
 	}
 	return Full
@@ -167,7 +174,7 @@ func (d *Desk) Open() Status {
 func (d *Desk) Shut() {
 	if d.idx >= 0 {
 		atomic.StoreUint64(&d.q.deskT[d.idx].owner, 0)
-		d.idx = -1
+		d.idx, d.entry = -1, nil
 	}
 }
 

@@ -29,8 +29,8 @@ func (d *Desk) PeekBytes() ([]byte, Status) {
 			continue
 		}
 		u := q.block(w)
-		d.seenUnit = q.extentID(u)
-		data, size, ok := q.extent(u)
+		data, size, id, ok := q.extentSeen(u)
+		d.seenUnit = id
 		if atomic.LoadUint64(s) != w {
 			continue // taken, and its extent is somebody else's
 		}
@@ -41,6 +41,22 @@ func (d *Desk) PeekBytes() ([]byte, Status) {
 		return unsafe.Slice((*byte)(data), size), OK
 	}
 	return nil, Corrupt
+}
+
+// extentSeen is extent and extentID in one, with one look at the word of an extent
+// that was not carried.
+func (q *Queue) extentSeen(u uint64) (data unsafe.Pointer, size int, id uint64, ok bool) {
+	if u < uint64(len(q.unitW)) {
+		w := atomic.LoadUint64(&q.unitW[u])
+		n := q.unitLen(w)
+		bytes := uint64(atomic.LoadUint32(&q.births[u].size))
+		if unitState(w) == unitUsed && n != 0 && n <= q.units-u && bytes <= n<<q.unitShift && bytes <= q.MaxMessage {
+			return q.spaceAt(u), int(bytes), q.identity(w, q.unitBirth(w)), true
+		}
+	}
+	id = q.extentID(u)
+	data, size, ok = q.extent(u)
+	return data, size, id, ok
 }
 
 // TakeBytes takes the message that PeekBytes found. When it returns false somebody
@@ -56,7 +72,8 @@ func (d *Desk) TakeBytes() bool {
 		storeRelease64(&q.deskT[d.idx].freePos, 0)
 		return false
 	}
-	d.freed()
+	q.freeExtent(u, d.seenUnit)
+	storeRelease64(&q.deskT[d.idx].freePos, 0)
 	q.race.received(d.head.idx)
 	d.tookHead()
 	return true

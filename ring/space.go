@@ -30,12 +30,18 @@ import (
 // Alloc takes an extent for size bytes. OK, NoSpace or Corrupt.
 func (d *Desk) Alloc(size int) (uint64, Status) {
 	q := d.q
-	k := (uint64(size) + q.unit - 1) / q.unit
+	k := (uint64(size) + q.unit - 1) >> q.unitShift
 	if k == 0 {
 		return q.units, OK // no extent: an empty message takes no bytes
 	}
 	if k > q.content {
 		return 0, NoSpace
+	}
+	// Nearly always the chain ends where it was last seen to, and there is room.
+	u, lap := d.unitAt(d.virtual)
+	w := atomic.LoadUint64(&q.unitW[u])
+	if q.unitAhead(w, lap) < 0 && k <= q.units-u && d.virtual+k <= d.spaceHead+q.content && d.extend(w, k, unitUsed) {
+		return u, OK
 	}
 	u, st := d.append(k)
 	if st == NoSpace {
@@ -44,12 +50,22 @@ func (d *Desk) Alloc(size int) (uint64, Status) {
 	return u, st
 }
 
+// unitAt is v%units and v/units.
+func (d *Desk) unitAt(v uint64) (u, lap uint64) {
+	if u = v - d.lapStart; u >= d.q.units {
+		d.lap = v / d.q.units
+		d.lapStart = d.lap * d.q.units
+		u = v - d.lapStart
+	}
+	return u, d.lap
+}
+
 // append allocates k units at the end of the chain.
 func (d *Desk) append(k uint64) (uint64, Status) {
 	q := d.q
 	for range q.patience {
 		v := d.virtual
-		u, lap := v%q.units, v/q.units
+		u, lap := d.unitAt(v)
 		w := atomic.LoadUint64(&q.unitW[u])
 		switch a := q.unitAhead(w, lap); {
 		case a == 0:
@@ -95,7 +111,7 @@ func (d *Desk) append(k uint64) (uint64, Status) {
 // extend adds an extent to the chain, whose end is at d.virtual; w stands there.
 func (d *Desk) extend(w, n, state uint64) bool {
 	q := d.q
-	u, lap := d.virtual%q.units, d.virtual/q.units
+	u, lap := d.unitAt(d.virtual)
 	if state == unitFree && u+n == q.units {
 		storeRelease64(u64(q.base, offPad), lap<<32|u)
 	}
@@ -263,10 +279,14 @@ func (d *Desk) PublishExtent(u uint64, size int) Status {
 // not encode or allocate in vain.
 func (d *Desk) Room() Status {
 	q := d.q
+	w := atomic.LoadUint64(&q.slots[d.tail.idx])
+	if q.ahead(w, d.tail.lap) == 0 && w&(stateMask|flagC) == stateEmpty {
+		return OK
+	}
 	if st := d.seekTail(); st != OK {
 		return st
 	}
-	w := atomic.LoadUint64(&q.slots[d.tail.idx])
+	w = atomic.LoadUint64(&q.slots[d.tail.idx])
 	switch a, state := q.ahead(w, d.tail.lap), w&stateMask; {
 	case w&flagC != 0 && (a == -1 || a == 0 && (state == stateEmpty || state == stateBare)):
 		return Closed

@@ -48,7 +48,10 @@ type Recver struct {
 	seen uint64 // tail as last seen
 	at   uint64 // where block head mod N begins; packed: head mod N
 	spscMap
-	_ [64]byte
+
+	// Spare is private memory for the receiving goroutine; the ring does not use it.
+	Spare []byte
+	_     [64]byte
 }
 
 // spscMap is where things are: copied from the Queue, so that a message costs no

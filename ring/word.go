@@ -22,6 +22,7 @@ type wordCodec struct {
 	ownShift     uint
 	lapShift     uint
 	unitLapShift uint
+	unitShift    uint // of the size of a unit, a power of two
 }
 
 const (
@@ -48,6 +49,7 @@ func newWordCodec(g *Geometry) wordCodec {
 		ownShift:     blockShift + n,
 		lapShift:     blockShift + n + ownBits,
 		unitLapShift: unitLenShift + uint(bits.Len64(g.units)),
+		unitShift:    uint(bits.Len64(g.unit)) - 1,
 	}
 }
 

@@ -51,11 +51,11 @@ The two ends may start in either order.
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("which command: send, recv, rm or version?")
+			return usagef("which command: send, recv, rm, mechanisms or version?")
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newSend(stdin, stderr), newRecv(stdout, stderr), newRm(), newVersion(stdout))
+	root.AddCommand(newSend(stdin, stderr), newRecv(stdout, stderr), newRm(), newMechanisms(stdout), newVersion(stdout))
 	return root
 }
 

@@ -1,0 +1,85 @@
+// Command fdpass hands an open file to another process through a UNIX socket
+// (SCM_RIGHTS, unix(7)): the receiver needs no right to open the file itself, and
+// need not see its name.
+//
+//	fdpass receive PATH         waits at PATH for a file, and prints what is in it
+//	fdpass send    PATH FILE    opens FILE and hands it over
+//
+// With the descriptor goes one byte, since a message needs one. A C program may stand at
+// either end.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/shmchan/shmchan/fallback"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch args := os.Args[1:]; {
+	case len(args) == 2 && args[0] == "receive":
+		err = receive(ctx, args[1])
+	case len(args) == 3 && args[0] == "send":
+		err = send(args[1], args[2])
+	default:
+		fmt.Fprintln(os.Stderr, "usage: fdpass receive PATH | fdpass send PATH FILE")
+		os.Exit(2)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fdpass:", err)
+		os.Exit(1)
+	}
+}
+
+func send(path, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return fallback.SendRights(c, []byte{0}, f)
+}
+
+func receive(ctx context.Context, path string) error {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	c, err := l.AcceptUnix()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	who, err := fallback.PeerCredentials(c)
+	if err != nil {
+		return err
+	}
+	_, files, err := fallback.ReceiveRights(c, make([]byte, 1), 1)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return errors.New("the other side sent no file")
+	}
+	defer files[0].Close()
+	fmt.Fprintf(os.Stderr, "a file from process %d of user %d\n", who.PID, who.UID)
+	_, err = io.Copy(os.Stdout, files[0])
+	return err
+}

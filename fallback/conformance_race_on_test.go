@@ -1,0 +1,5 @@
+//go:build race && linux
+
+package fallback
+
+const raceEnabled = true

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package fallback
+
+import "errors"
+
+func find(f *Fact) { f.Why = errors.ErrUnsupported.Error() }
