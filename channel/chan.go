@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/shmchan/shmchan/fallback"
 	"github.com/shmchan/shmchan/ring"
 )
 
@@ -62,17 +63,18 @@ func (c *Chan[T]) Detach() error { return opError("detach", c.core.name, c.core.
 
 // Stats is what Chan.Stats returns.
 type Stats struct {
-	Sent        uint64 // messages sent on the channel, by anyone (0 on a rendezvous)
-	Received    uint64 // messages taken from the channel, by anyone (0 on a rendezvous): Sent - Len
-	Redelivered uint64 // messages given out again after a receiver failed or died
-	Len         int    // messages that wait
-	Members     int    // handles joined and alive, in all processes
-	Senders     int    // of these, handles that have sent
-	Receivers   int    // of these, handles that have received
-	Loans       int    // places that loans hold
-	Sleeps      uint64 // times that this handle went to sleep in the kernel
-	Wakes       uint64 // times that this handle woke others
-	Closed      bool   // the channel has been closed
+	Sent        uint64        // messages sent on the channel, by anyone (0 on a rendezvous)
+	Received    uint64        // messages taken from the channel, by anyone (0 on a rendezvous): Sent - Len
+	Redelivered uint64        // messages given out again after a receiver failed or died
+	Len         int           // messages that wait
+	Members     int           // handles joined and alive, in all processes
+	Senders     int           // of these, handles that have sent
+	Receivers   int           // of these, handles that have received
+	Loans       int           // places that loans hold
+	Sleeps      uint64        // times that this handle went to sleep in the kernel
+	Wakes       uint64        // times that this handle woke others
+	Closed      bool          // the channel has been closed
+	Carrier     fallback.Kind // what the channel runs on
 }
 
 func (k *core) length() (int, ring.Status) {
@@ -81,6 +83,8 @@ func (k *core) length() (int, ring.Status) {
 	}
 	defer k.leave()
 	switch {
+	case k.over != nil:
+		return k.over.length(), ring.OK
 	case k.kind.meeting():
 		return 0, ring.OK
 	case k.kind.spsc():
@@ -97,6 +101,10 @@ func (k *core) stats() Stats {
 		return s
 	}
 	defer k.leave()
+	if k.over != nil {
+		return k.over.stats()
+	}
+	s.Carrier = fallback.KindShared
 	k.mu.Lock()
 	switch {
 	case k.kind.spsc():
@@ -131,6 +139,9 @@ func (k *core) closeAll() error {
 		return ErrDetached
 	}
 	defer k.leave()
+	if k.over != nil {
+		return k.over.close()
+	}
 	var st ring.Status
 	switch {
 	case k.kind.spsc():

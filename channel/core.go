@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/shmchan/shmchan/fallback"
 	"github.com/shmchan/shmchan/ring"
 	"github.com/shmchan/shmchan/shm"
 )
@@ -66,6 +67,7 @@ type core struct {
 	recvStop  atomic.Uint32
 
 	raceDone func()
+	over     *over // not nil: what there is instead of obj and q
 }
 
 // kind says which ring and which payload a channel has.
@@ -79,6 +81,7 @@ const (
 	kindSPSCPacked             // SPSC, encoded
 	kindMeet                   // rendezvous, elements
 	kindMeetPacked             // rendezvous, encoded
+	kindOver                   // no ring: over a Conn. Last, so that meeting keeps it off the plain paths
 )
 
 // bigElem is from how many bytes on an element is held while it is copied,
@@ -137,6 +140,9 @@ func (k *core) leave() {
 
 // detach lets go of the channel.
 func (k *core) detach() error {
+	if k.over != nil {
+		return k.over.detach()
+	}
 	if !k.detached.CompareAndSwap(false, true) {
 		return ErrDetached
 	}
@@ -220,5 +226,8 @@ func (k *core) file() (*os.File, error) {
 		return nil, ErrDetached
 	}
 	defer k.leave()
+	if k.over != nil {
+		return nil, fallback.Refuse(k.over.conn.Kind(), "a file for FromFile")
+	}
 	return k.obj.File()
 }

@@ -37,6 +37,7 @@ type loan struct {
 	bytes *[]byte
 	start *byte
 	size  int
+	frame []byte // over a Conn: the message, Value within it
 }
 
 // ErrLoanEnded is given by a second Commit or Abort of a loan. errors.Is fs.ErrInvalid.
@@ -54,6 +55,9 @@ var ErrLoanEnded = fmt.Errorf("loan has ended: %w", fs.ErrInvalid)
 func (c *Chan[T]) Reserve(size ...int) (Loan[T], error) {
 	const op = "reserve"
 	k := c.core
+	if k.over != nil {
+		return c.reserveOver(op, size)
+	}
 	n, err := c.loanSize(size)
 	if err != nil {
 		return Loan[T]{}, opError(op, k.name, err)
@@ -332,6 +336,8 @@ func (l *loan) commit() error {
 		size = len(b)
 	}
 	switch {
+	case k.over != nil:
+		return k.over.commitOver(l, size)
 	case k.kind.meeting():
 		return l.commitMeet(size)
 	case k.kind.spsc():
@@ -381,6 +387,8 @@ func (l *loan) commitMeet(size int) error {
 func (l *loan) giveBack() ring.Status {
 	k := l.k
 	switch {
+	case k.over != nil:
+		return ring.OK
 	case k.kind.meeting():
 		l.offer.close(true)
 		k.oneLoan.Store(false)

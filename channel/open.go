@@ -23,6 +23,14 @@ import (
 // ErrCorrupt for something under the name that is not a channel (it is left
 // alone), fs.ErrPermission, ENOSPC or ENOMEM when the memory is not there, ErrBusy
 // when all seats are taken.
+//
+// Where the system refuses shared memory (no /dev/shm, or a read-only one; a sandbox that
+// forbids a system call: EPERM, ENOSYS), the channel runs over a POSIX message queue of that
+// name, or else over a FIFO, unless NoFallback is given or Dir: Carrier and Stats say so. It is then
+// the channel that Over describes, with at most as many places as the system's queues
+// have; a capacity of 0 stays an error. All who are refused shared memory
+// arrive at the same object, and so does who is not, if it comes later and there is
+// no shared memory of that name.
 func Open[T any](name string, capacity int, opts ...Option) (*Chan[T], error) {
 	const op = "open"
 	p, err := prepare[T](op, name, capacity, opts, true)
@@ -31,10 +39,20 @@ func Open[T any](name string, capacity int, opts ...Option) (*Chan[T], error) {
 	}
 	for range 100 {
 		c, err := p.attach(op)
-		if !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case p.refused(err):
+			return p.elsewhere(op, openExisting|openNew, err)
+		case !errors.Is(err, fs.ErrNotExist):
 			return c, err
 		}
-		if c, err = p.create(op); !errors.Is(err, fs.ErrExist) {
+		if c, err = p.moved(op); c != nil || err != nil {
+			return c, err
+		}
+		c, err = p.create(op)
+		switch {
+		case p.refused(err):
+			return p.elsewhere(op, openExisting|openNew, err)
+		case !errors.Is(err, fs.ErrExist):
 			return c, err
 		}
 	}
@@ -44,21 +62,41 @@ func Open[T any](name string, capacity int, opts ...Option) (*Chan[T], error) {
 // Create makes a new channel. errors.Is(err, fs.ErrExist) when the name is taken.
 // Otherwise as Open.
 func Create[T any](name string, capacity int, opts ...Option) (*Chan[T], error) {
-	p, err := prepare[T]("create", name, capacity, opts, true)
+	const op = "create"
+	p, err := prepare[T](op, name, capacity, opts, true)
 	if err != nil {
 		return nil, err
 	}
-	return p.create("create")
+	if c, err := p.moved(op); c != nil {
+		return nil, p.taken(op, c)
+	} else if err != nil {
+		return nil, err
+	}
+	c, err := p.create(op)
+	if p.refused(err) {
+		return p.elsewhere(op, openNew, err)
+	}
+	return c, err
 }
 
 // Attach joins a channel that is there, with the capacity and mode that it has.
 // errors.Is(err, fs.ErrNotExist) when there is none. Otherwise as Open.
 func Attach[T any](name string, opts ...Option) (*Chan[T], error) {
-	p, err := prepare[T]("attach", name, -1, opts, true)
+	const op = "attach"
+	p, err := prepare[T](op, name, -1, opts, true)
 	if err != nil {
 		return nil, err
 	}
-	return p.attach("attach")
+	c, err := p.attach(op)
+	switch {
+	case p.refused(err):
+		return p.elsewhere(op, openExisting, err)
+	case errors.Is(err, fs.ErrNotExist):
+		if other, otherErr := p.moved(op); other != nil || otherErr != nil {
+			return other, otherErr
+		}
+	}
+	return c, err
 }
 
 // New makes a channel without a name, in memory that is sealed against shrinking
@@ -101,12 +139,23 @@ func FromFile[T any](f *os.File, opts ...Option) (*Chan[T], error) {
 }
 
 // Unlink removes the name, as shm_unlink(3): who has the channel open goes on with
-// it; the next Open of the name makes another one. Of the options Dir counts.
+// it; the next Open of the name makes another one. A channel that runs over a queue or FIFO
+// for want of shared memory is forgotten too. Of the options Dir and NoFallback count.
 // errors.Is(err, fs.ErrNotExist) when there is none.
 func Unlink(name string, opts ...Option) error {
 	cfg, err := configure(opts)
-	if err == nil {
-		err = notAnObject(shm.Unlink(cfg.dir, name))
+	if err != nil {
+		return opError("unlink", name, err)
+	}
+	err = notAnObject(shm.Unlink(cfg.dir, name))
+	if clean, bad := shm.CleanName(name); bad == nil && cfg.dir == "" && !cfg.noFallback {
+		found, otherErr := unlinkElsewhere(clean)
+		switch {
+		case err == nil, found && (errors.Is(err, fs.ErrNotExist) || refusesShared(err)):
+			err = otherErr
+		case refusesShared(err) && !sharedExists(clean):
+			err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+		}
 	}
 	return opError("unlink", name, err)
 }

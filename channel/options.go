@@ -130,5 +130,6 @@ func SpinBusy() SpinPolicy { return SpinPolicy{kind: spinBusy} }
 // Spin sets how long blocked calls of this handle spin before they sleep.
 func Spin(policy SpinPolicy) Option { return func(c *config) { c.spin = policy } }
 
-// NoFallback refuses any carrier but shared memory. Today there is no other.
+// NoFallback refuses any carrier but shared memory: where the system refuses that, so do
+// Open, Create and Attach, with the system's error.
 func NoFallback() Option { return func(c *config) { c.noFallback = true } }

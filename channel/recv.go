@@ -328,6 +328,8 @@ func (c *Chan[T]) Recv() (v T, ok bool) {
 			return v, true
 		}
 		err = c.recvPlain(never, "receive", &v)
+	} else if c.core.over != nil {
+		v, err = c.recvOver(never, "receive", true)
 	} else if c.codec == nil {
 		err = c.meetRecv(never, "receive", &v)
 	} else {
@@ -369,6 +371,8 @@ func (c *Chan[T]) RecvContext(ctx context.Context) (v T, err error) {
 	}
 	if c.plain() {
 		err = c.recvPlain(ctx, op, &v)
+	} else if c.core.over != nil {
+		v, err = c.recvOver(ctx, op, true)
 	} else if c.codec == nil {
 		err = c.meetRecv(ctx, op, &v)
 	} else {
@@ -395,6 +399,12 @@ func (c *Chan[T]) TryRecv() (v T, err error) {
 		}
 		if st != ring.OK {
 			return zero, opError(op, c.core.name, orStatus(nil, st))
+		}
+		return v, nil
+	}
+	if c.core.over != nil {
+		if v, err = c.recvOver(never, op, false); err != nil {
+			return zero, err
 		}
 		return v, nil
 	}
@@ -425,6 +435,9 @@ func (c *Chan[T]) RecvBatch(buf []T) (n int, err error) {
 		return 0, nil
 	}
 	const op = "receive batch"
+	if c.core.over != nil {
+		return c.recvBatchOver(op, buf)
+	}
 	if err := c.recv(never, op, &buf[0]); err != nil {
 		return 0, err
 	}

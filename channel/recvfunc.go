@@ -28,7 +28,10 @@ func (c *Chan[T]) RecvFunc(f func(*T) error) error {
 		return opError(op, k.name, ErrDetached)
 	}
 	defer k.leave()
-	if k.kind.spsc() {
+	switch {
+	case k.over != nil:
+		return c.recvFuncOver(op, f)
+	case k.kind.spsc():
 		return c.recvFuncSPSC(op, f)
 	}
 	h, st, err := c.hold(op)

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmchan/shmchan/channel"
+	"github.com/shmchan/shmchan/fallback"
 )
 
 // The sem_ tests look at a channel's meaning from inside one process. What a
@@ -120,6 +121,12 @@ func semAttach[T any](t testing.TB, name string, opts ...channel.Option) *channe
 	return semOwn(t, c, err)
 }
 
+func semOver[T any](t testing.TB, conn fallback.Conn, opts ...channel.Option) *channel.Chan[T] {
+	t.Helper()
+	c, err := channel.Over[T](conn, opts...)
+	return semOwn(t, c, err)
+}
+
 // semOther is a second handle on c's object, by way of its file.
 func semOther[T any](t testing.TB, c *channel.Chan[T], opts ...channel.Option) *channel.Chan[T] {
 	t.Helper()
@@ -132,7 +139,7 @@ func semOther[T any](t testing.TB, c *channel.Chan[T], opts ...channel.Option) *
 
 // semWays are the ways for one process to get hold of both ends of a channel:
 // through one handle, or through two.
-var semWays = []string{"New", "Create", "Open", "Open+Open", "Create+Attach", "New+FromFile", "Create+FromFile"}
+var semWays = []string{"New", "Create", "Open", "Open+Open", "Create+Attach", "New+FromFile", "Create+FromFile", "Over", "Over+Over"}
 
 // semTwoHandles are those of semWays that give two handles.
 var semTwoHandles = semWays[3:]
@@ -164,6 +171,13 @@ func semConnect[T any](t testing.TB, way string, capacity int, opts ...channel.O
 	case "Create+FromFile":
 		tx = semCreate[T](t, uniqueName(t), capacity, opts...)
 		rx = semOther(t, tx, opts...)
+	case "Over":
+		tx = semOver[T](t, memShared(1, capacity, 1<<24)[0], opts...)
+		rx = tx
+	case "Over+Over":
+		ends := memShared(2, capacity, 1<<24)
+		tx = semOver[T](t, ends[0], opts...)
+		rx = semOver[T](t, ends[1], opts...)
 	default:
 		t.Fatalf("no way %q", way)
 	}
@@ -188,6 +202,9 @@ type semShape struct {
 	capacity int
 }
 
+// over says that the channel runs over a Conn.
+func (s semShape) over() bool { return strings.HasPrefix(s.way, "Over") }
+
 var semCapacities = []int{0, 1, 10, 1000, 4096}
 
 // semEach runs f for every way, mode and capacity.
@@ -195,6 +212,9 @@ func semEach(t *testing.T, modes []semMode, capacities []int, f func(t *testing.
 	for _, way := range semWays {
 		for _, mode := range modes {
 			for _, capacity := range capacities {
+				if strings.HasPrefix(way, "Over") && (mode.name == semSPSC.name || capacity == 0) {
+					continue // a carrier has neither seats nor rendezvous
+				}
 				t.Run(fmt.Sprintf("%s/%s/cap=%d", way, mode.name, capacity), func(t *testing.T) {
 					f(t, semShape{way, mode, capacity})
 				})

@@ -72,7 +72,9 @@ func TestSemRecvFuncReturnsTheErrorOfFAndTheMessageComesAgain(t *testing.T) {
 				})
 				require.Equal(t, errSemRefused, err, "f's error, as it is")
 				require.Equal(t, s.capacity, rx.Len(), "it is there again")
-				require.ErrorIs(t, tx.TrySend(next), channel.ErrFull)
+				if !s.over() { // there it has left the carrier
+					require.ErrorIs(t, tx.TrySend(next), channel.ErrFull)
+				}
 			}
 			for first < next {
 				v, ok := rx.Recv()

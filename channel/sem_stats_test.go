@@ -14,6 +14,9 @@ import (
 
 func TestSemStatsCountMessages(t *testing.T) {
 	semEach(t, semModes, []int{1, 10, 1000}, func(t *testing.T, s semShape) {
+		if s.way == "Over+Over" {
+			t.Skip("each handle counts its own")
+		}
 		tx, rx := semMake[uint64](t, s)
 		counts := func() [3]uint64 {
 			a, b := tx.Stats(), rx.Stats()

@@ -250,8 +250,11 @@ func (c *Chan[T]) sendError(op string, v *T, st ring.Status) error {
 	return opError(op, c.core.name, orStatus(nil, st))
 }
 
-// sendOther sends what is encoded, or on a rendezvous.
+// sendOther sends what is encoded, or on a rendezvous, or over a Conn.
 func (c *Chan[T]) sendOther(ctx context.Context, op string, v *T, wait bool) error {
+	if c.core.over != nil {
+		return c.sendOver(ctx, op, v, wait)
+	}
 	if c.codec != nil {
 		return c.sendCopy(ctx, op, *v, wait)
 	}
