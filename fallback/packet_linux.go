@@ -1,0 +1,335 @@
+package fallback
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// packets is what the Conns over UNIX seqpacket, UNIX datagram and UDP sockets have in
+// common: a message is a packet of the kernel's, one system call sends it and one receives
+// it. Who has to wait does so in the runtime's poller.
+type packets struct {
+	kind Kind
+	name string // for errors: the address
+
+	file  *os.File // in the poller; nobody else's
+	fd    uintptr  // file's, for who has entered
+	users atomic.Int64
+	raw   syscall.RawConn // file's
+
+	most    int // MaxMessage
+	trailer int // bytes of this package's behind each message
+	caps    Capabilities
+	target  *packetAddress // whom to send to, where the socket is not connected
+	udp     *udpState      // nil: not UDP
+
+	sendOver atomic.Bool // CloseSend was called
+	closed   atomic.Bool // Close was called
+
+	reading, writing packetTurn
+	spin             packetSpin
+	waited           atomic.Bool // the last Receive had to
+	scratch          sync.Pool   // of *[]byte, most+trailer long
+}
+
+// packetForever is the context that never ends.
+var packetForever context.Context
+
+// init takes file, which is the Conn's alone from then on.
+func (p *packets) init(file *os.File) error {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := raw.Control(func(fd uintptr) { p.fd = fd }); err != nil {
+		return err
+	}
+	// Without the poller a wait would not end.
+	if err := file.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	p.file, p.raw = file, raw
+	p.reading = packetTurn{taken: make(chan struct{}, 1), deadline: file.SetReadDeadline, wait: raw.Read}
+	p.writing = packetTurn{taken: make(chan struct{}, 1), deadline: file.SetWriteDeadline, wait: raw.Write}
+	p.scratch.New = func() any {
+		b := make([]byte, p.most+p.trailer)
+		return &b
+	}
+	return nil
+}
+
+// adoptSocket takes a socket of package net over, once it is known to serve.
+func adoptSocket(c interface{ File() (*os.File, error) }) (*os.File, error) {
+	file, err := c.File()
+	if err != nil {
+		return nil, err
+	}
+	err = controlSocket(file, func(fd int) error {
+		return os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
+	})
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// packetLeaving is added to users by Close. From then on nobody enters.
+const packetLeaving = -1 << 32
+
+// enter keeps the descriptor open until leave, for system calls that do not wait. It costs
+// less than file's RawConn.Control.
+func (p *packets) enter() bool {
+	if p.users.Add(1) > 0 {
+		return true
+	}
+	p.leave()
+	return false
+}
+
+func (p *packets) leave() { p.users.Add(-1) }
+
+// Kind, MaxMessage and Capabilities are what they are from the start.
+func (p *packets) Kind() Kind                 { return p.kind }
+func (p *packets) MaxMessage() int            { return p.most }
+func (p *packets) Capabilities() Capabilities { return p.caps }
+
+// SyscallConn gives the descriptor, which polls readable when there is a message or the end
+// is near. The Conn remains its owner.
+func (p *packets) SyscallConn() (syscall.RawConn, error) { return p.raw, nil }
+
+// Close is as Conn says.
+func (p *packets) Close() error {
+	if p.closed.Swap(true) {
+		return p.failed("close", os.ErrClosed)
+	}
+	for p.users.Add(packetLeaving); p.users.Load() != packetLeaving; {
+		runtime.Gosched() // nobody stays for longer than a system call
+	}
+	return p.failed("close", p.file.Close())
+}
+
+// CloseSend is refused; seqpacket has its own.
+func (p *packets) CloseSend() error { return Refuse(p.kind, "half-close") }
+
+// Peer is refused where the kernel does not know.
+func (p *packets) Peer() (Credentials, error) {
+	if !p.caps.Credentials {
+		return Credentials{}, Refuse(p.kind, "the peer's credentials")
+	}
+	return PeerCredentials(p.file)
+}
+
+// failed names the mechanism and the address in an error, and says in the Conn's terms what
+// the kernel's error means.
+func (p *packets) failed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return opError(p.kind, op, p.name, err)
+}
+
+var errPacketsGone = fmt.Errorf("nobody receives: %w", syscall.EPIPE)
+
+func (p *packets) sendError(errno syscall.Errno) error {
+	switch errno {
+	case unix.EPIPE:
+		if p.sendOver.Load() {
+			return p.failed("send", os.ErrClosed)
+		}
+		return p.failed("send", os.NewSyscallError("send", errno))
+	case unix.ECONNRESET, unix.ECONNREFUSED, unix.ENOTCONN, unix.ENOENT, unix.EDESTADDRREQ:
+		return p.failed("send", fmt.Errorf("%w: %w", errPacketsGone, os.NewSyscallError("send", errno)))
+	case unix.EMSGSIZE:
+		return p.failed("send", fmt.Errorf("%w: %w", ErrTooLarge, os.NewSyscallError("send", errno)))
+	}
+	return p.failed("send", os.NewSyscallError("send", errno))
+}
+
+// Send is as Conn says.
+func (p *packets) Send(ctx context.Context, msg []byte) error {
+	return p.send(ctx, msg, nil, nil, false)
+}
+
+// TrySend is as Conn says.
+func (p *packets) TrySend(msg []byte) error { return p.send(packetForever, msg, nil, nil, true) }
+
+// Receive is as Conn says.
+func (p *packets) Receive(ctx context.Context, dst []byte) ([]byte, error) {
+	return p.receive(ctx, dst, nil, false)
+}
+
+// TryReceive is as Conn says.
+func (p *packets) TryReceive(dst []byte) ([]byte, error) {
+	return p.receive(packetForever, dst, nil, true)
+}
+
+// send sends msg, with control messages if any, to that address or, if it is nil, to where
+// the socket or this Conn is connected to.
+func (p *packets) send(ctx context.Context, msg, control []byte, to *packetAddress, try bool) error {
+	switch {
+	case !p.caps.Send && to == nil:
+		return Refuse(p.kind, "sending from this end")
+	case ctx != nil && ctx.Err() != nil:
+		return p.failed("send", ctx.Err())
+	case p.sendOver.Load(), p.closed.Load():
+		return p.failed("send", os.ErrClosed)
+	case len(msg) > p.most:
+		return p.failed("send", fmt.Errorf("%d bytes, of at most %d: %w", len(msg), p.most, ErrTooLarge))
+	}
+	if to == nil {
+		to = p.target
+	}
+	if to == nil && control == nil && p.udp == nil {
+		// The short way.
+		if !p.enter() {
+			return p.failed("send", os.ErrClosed)
+		}
+		errno := packetSendto(p.fd, msg)
+		p.leave()
+		switch {
+		case errno == 0:
+			return nil
+		case errno == unix.EAGAIN && try:
+			return ErrWouldBlock
+		}
+	}
+	c := newPacketCall(p)
+	defer c.free()
+	c.msg, c.control = msg, control
+	if to != nil {
+		c.header.name = *to
+	}
+	// Where the poller tells when there is room: not for the queue of a UNIX datagram
+	// socket that this one is not connected to.
+	polled := to == nil || p.kind != KindUnixDatagram
+	for pause := (packetPause{}); ; {
+		if !p.enter() {
+			return p.failed("send", os.ErrClosed)
+		}
+		c.trySend(p.fd)
+		p.leave()
+		if c.errno == unix.EAGAIN && !try && polled {
+			if err := p.writing.await(ctx, c.sendReady, &p.sendOver); err != nil {
+				return p.failed("send", err)
+			}
+		}
+		switch {
+		case c.errno == 0:
+			return nil
+		case c.errno != unix.ENOBUFS && c.errno != unix.EAGAIN, c.errno == unix.ENOBUFS && pause.long():
+			return p.sendError(c.errno)
+		case try:
+			return ErrWouldBlock
+		}
+		if err := pause.sleep(ctx); err != nil {
+			return p.failed("send", err)
+		}
+	}
+}
+
+// receive appends one message to dst. With extra it takes what comes beside the message.
+func (p *packets) receive(ctx context.Context, dst []byte, extra *packetExtra, try bool) ([]byte, error) {
+	if !p.caps.Receive {
+		return dst, Refuse(p.kind, "receiving at this end")
+	}
+	if ctx != nil && ctx.Err() != nil {
+		return dst, p.failed("receive", ctx.Err())
+	}
+	// Whoever had to wait for the last message begins with waiting for this one: the first try
+	// there costs no system call more.
+	waited := p.waited.Load() && !try
+	room := dst[len(dst):cap(dst)]
+	if extra == nil && p.udp == nil && len(room) >= p.most && !waited {
+		// The short way.
+		if !p.enter() {
+			return dst, p.failed("receive", os.ErrClosed)
+		}
+		n, named, errno := packetReceive(p.fd, room[:p.most])
+		p.leave()
+		switch {
+		case errno == 0 && n <= p.most && (n > 0 || named || p.kind != KindUnixSeqpacket):
+			return dst[:len(dst)+n], nil
+		case errno == unix.EAGAIN && try:
+			return dst, ErrWouldBlock
+		case errno == unix.EAGAIN:
+			waited = true
+			p.waited.Store(true)
+		case errno == 0:
+			return p.receivedOddly(dst, n)
+		}
+	}
+	c := newPacketCall(p)
+	defer c.free()
+	c.dst, c.extra = dst, extra
+	for again := true; again; again = c.errno == unix.EINTR {
+		if ctx != nil && ctx.Err() != nil {
+			return dst, p.failed("receive", ctx.Err())
+		}
+		if !waited {
+			if !p.enter() {
+				return dst, p.failed("receive", os.ErrClosed)
+			}
+			c.tryReceive(p.fd)
+			p.leave()
+			switch {
+			case c.errno != unix.EAGAIN:
+				continue
+			case try:
+				return dst, ErrWouldBlock
+			}
+		}
+		if err := p.reading.await(ctx, c.receiveReady, nil); err != nil {
+			return dst, p.failed("receive", err)
+		}
+		if waits := c.tries > 1 || !waited; waits != waited {
+			p.waited.Store(waits)
+		}
+	}
+	if c.errno != 0 {
+		return dst, p.failed("receive", os.NewSyscallError("recv", c.errno))
+	}
+	if c.eof {
+		return dst, io.EOF
+	}
+	msg, err := c.take()
+	return msg, p.failed("receive", err)
+}
+
+// receivedOddly is about a message on the short way that is too long or, of seqpacket, of
+// no bytes and a nameless sender.
+func (p *packets) receivedOddly(dst []byte, n int) ([]byte, error) {
+	switch {
+	case n > p.most:
+		return dst, p.failed("receive", p.tooLong(n))
+	case !p.enter():
+		return dst, p.failed("receive", os.ErrClosed)
+	}
+	defer p.leave()
+	if atEnd(p.fd) {
+		return dst, io.EOF
+	}
+	return dst, nil
+}
+
+func (p *packets) tooLong(n int) error {
+	return fmt.Errorf("a message of %d bytes, of at most %d: %w", n, p.most, ErrFrame)
+}
+
+// addressName is an address of package net for errors; there may be none.
+func addressName(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}

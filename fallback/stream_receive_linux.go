@@ -1,0 +1,542 @@
+package fallback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// windowMost is how much of a payload is asked for before its header is known.
+	windowMost = 64 << 10
+	// readAhead holds what a window turns out not to be for, and the frames around it.
+	readAhead = windowMost + 8<<10
+	// growStep is how much memory is taken for a payload that has not come yet.
+	growStep = 64 << 10
+	// abortsMost is how many given-up frames TryReceive passes over.
+	abortsMost = 64
+)
+
+// incoming is the direction to receive. All but the turn belongs to the holder of the turn.
+//
+// Bytes come into buf, several frames at once if they are small, or, of a large frame,
+// straight to where its payload belongs. A frame in progress stays in progress when its
+// receiver gives up: what there is of it moves to memory of its own.
+type incoming struct {
+	turn
+	pull  func(fd uintptr) bool // pullWhilePolled
+	exact atomic.Bool           // nothing is read ahead
+	ended bool                  // it is over, and nothing is left
+
+	buf  []byte // what is read ahead is buf[r:w]
+	r, w int
+
+	dst []byte // the receiver's
+
+	// The frame in progress. frame[base:] is its payload as far as it is here, behind dst
+	// or, if own, in memory of its own.
+	open   bool
+	length int
+	lead   int // bytes of nothing that are to come before the payload
+	tail   int // bytes that are to come behind it, the trailer last
+	frame  []byte
+	base   int
+	own    bool
+	last   int // the length of the frame before
+
+	// Descriptors come with the first byte of their frame, and the kernel ends a read
+	// behind the bytes that they came with. So those that came (pending) belong to the
+	// last frame that begins in buf, and are claimed when its header is known.
+	pending descriptors
+	claimed descriptors
+	control []byte // room for them; nil if there are none
+
+	// What the next system call is for: the beginning of a payload after a header that
+	// is not known, or else the payload in progress; the rest goes to buf.
+	window []byte
+	aimed  int
+	vec    vector
+
+	wait   bool // pullSome may wait in the kernel
+	n      int  // what pullSome has got
+	errno  unix.Errno
+	broken error // this is how it ends
+	hurry  hurry
+}
+
+// descriptors have come; or some of them have, and those are closed.
+type descriptors struct {
+	fds  []int
+	lost bool
+}
+
+func (d *descriptors) any() bool { return len(d.fds) > 0 || d.lost }
+
+func (d *descriptors) close() {
+	closeDescriptors(d.fds)
+	*d = descriptors{}
+}
+
+func (s *streamConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
+	msg, fds, _, err := s.receive(ctx, dst, true)
+	closeDescriptors(fds)
+	return msg, err
+}
+
+func (s *streamConn) TryReceive(dst []byte) ([]byte, error) {
+	msg, fds, _, err := s.receive(nil, dst, false)
+	closeDescriptors(fds)
+	return msg, err
+}
+
+// ReceiveFiles is ErrFilesLost if this process has no room for the descriptors that came;
+// the message is gone then, and the Conn goes on.
+func (s *streamConn) ReceiveFiles(ctx context.Context, dst []byte) ([]byte, []*os.File, error) {
+	if s.kind != KindUnixStream {
+		return dst, nil, Refuse(s.kind, "passing descriptors")
+	}
+	msg, fds, lost, err := s.receive(ctx, dst, true)
+	if lost {
+		closeDescriptors(fds)
+		return dst, nil, opError(s.kind, "receive", "", ErrFilesLost)
+	}
+	return msg, filesOfDescriptors(fds), err
+}
+
+func (s *streamConn) receive(ctx context.Context, dst []byte, wait bool) (msg []byte, fds []int, lost bool, err error) {
+	in := &s.in
+	if wait {
+		err = in.take(ctx)
+	} else {
+		err = in.try()
+	}
+	if err != nil {
+		return dst, nil, false, s.receiveError(err)
+	}
+	switch {
+	case in.isOver.Load():
+		err = os.ErrClosed
+	case in.broken != nil:
+		err = in.broken
+	default:
+		in.dst = dst
+		if !in.own {
+			in.frame, in.base = dst, len(dst)
+		}
+		err = s.assemble(ctx, wait)
+		msg, fds, lost = in.deliver(err == nil)
+	}
+	if err != nil {
+		msg = dst
+	}
+	s.releaseReceive()
+	return msg, fds, lost, s.receiveError(err)
+}
+
+func (s *streamConn) receiveError(err error) error {
+	switch err { //nolint:errorlint // these come as they are
+	case nil, ErrWouldBlock, io.EOF, context.Canceled, context.DeadlineExceeded:
+		return err
+	}
+	return opError(s.kind, "receive", "", err)
+}
+
+// releaseReceive gives the turn to receive back. After Close nobody will claim what is here.
+func (s *streamConn) releaseReceive() {
+	in := &s.in
+	for {
+		over := in.isOver.Load()
+		if over && !in.ended {
+			in.ended = true
+			in.discard()
+			s.sock.end()
+		}
+		in.release()
+		if over || !in.isOver.Load() {
+			return
+		}
+		select {
+		case in.held <- struct{}{}:
+		default:
+			return
+		}
+	}
+}
+
+// discard lets go of all that has come and was not received.
+func (in *incoming) discard() {
+	in.pending.close()
+	in.claimed.close()
+	in.open, in.own, in.frame, in.dst = false, false, nil, nil
+	in.buf, in.r, in.w = nil, 0, 0
+}
+
+// deliver ends a receiver's turn. It returns the whole message, or keeps what there is of it.
+func (in *incoming) deliver(whole bool) (msg []byte, fds []int, lost bool) {
+	switch {
+	case whole && in.own:
+		msg = append(in.dst, in.frame...)
+	case whole:
+		msg = in.frame
+	case in.open && !in.own && in.broken == nil:
+		in.frame = append([]byte(nil), in.frame[in.base:]...)
+		in.base, in.own = 0, true
+	}
+	if whole {
+		in.own = false
+		fds, lost = in.claimed.fds, in.claimed.lost
+		in.claimed = descriptors{}
+	}
+	if !in.own {
+		in.frame = nil
+	}
+	in.dst = nil
+	return msg, fds, lost
+}
+
+// assemble makes one frame whole.
+func (s *streamConn) assemble(ctx context.Context, wait bool) error {
+	in := &s.in
+	for aborts := 0; ; {
+		whole, aborted, err := in.advance(s.max)
+		if aborted {
+			aborts++
+		}
+		switch {
+		case err != nil:
+			return in.fail(err)
+		case whole:
+			return nil
+		case aborted && !wait && aborts > abortsMost:
+			return ErrWouldBlock
+		case aborted && ctx != nil && ctx.Err() != nil:
+			return ctx.Err()
+		case aborted:
+			continue
+		}
+		if err := in.aim(); err != nil {
+			return in.fail(err)
+		}
+		if err := s.fetch(ctx, wait); err != nil {
+			return err
+		}
+		if in.isOver.Load() { // Close may have thrown away what was before these bytes
+			return os.ErrClosed
+		}
+		if err := in.landed(s.max); err != nil {
+			return in.fail(err)
+		}
+	}
+}
+
+// fail ends the direction: nothing is received any more.
+func (in *incoming) fail(err error) error {
+	in.discard()
+	in.broken = err
+	return err
+}
+
+// advance moves what is in buf to the frame in progress.
+func (in *incoming) advance(most int) (whole, aborted bool, err error) {
+	have := in.buf[in.r:in.w]
+	if !in.open {
+		length, files, known, err := readFrameHeader(have, most)
+		if err != nil || !known {
+			return false, false, err
+		}
+		if err := in.begin(length, files); err != nil {
+			return false, false, err
+		}
+		in.r += frameHeader
+		have = have[frameHeader:]
+	}
+	if in.lead > 0 {
+		n := min(in.lead, len(have))
+		in.lead -= n
+		in.r += n
+		have = have[n:]
+	}
+	if missing := in.missing(); in.lead == 0 && missing > 0 {
+		n := min(missing, len(have))
+		in.frame = append(in.frame, have[:n]...)
+		in.r += n
+		have = have[n:]
+	}
+	if len(have) == 0 {
+		return false, false, nil
+	}
+	n := min(in.tail, len(have))
+	in.tail -= n
+	in.r += n
+	if in.tail > 0 {
+		return false, false, nil
+	}
+	in.last = in.length
+	switch trailer := have[n-1]; trailer {
+	case frameCommit:
+		in.open = false
+		return true, false, nil
+	case frameAbort:
+		in.open = false
+		in.claimed.close()
+		in.frame, in.base, in.own = in.dst, len(in.dst), false
+		return false, true, nil
+	}
+	return false, false, fmt.Errorf("it ends with %#x: %w", have[n-1], ErrFrame)
+}
+
+// begin begins a frame.
+func (in *incoming) begin(length, files int) error {
+	in.open, in.length = true, length
+	in.lead, in.tail = frameLead(length)-frameHeader, frameTail(length)
+	if files == 0 {
+		return nil
+	}
+	if !in.pending.lost && len(in.pending.fds) != files {
+		return fmt.Errorf("%d descriptors are announced, %d came: %w", files, len(in.pending.fds), ErrFrame)
+	}
+	in.claimed, in.pending = in.pending, descriptors{}
+	return nil
+}
+
+// missing is how much of the payload in progress has not come.
+func (in *incoming) missing() int { return in.length - (len(in.frame) - in.base) }
+
+// aim prepares the next system call.
+func (in *incoming) aim() error {
+	if in.buf == nil {
+		in.buf = make([]byte, readAhead)
+	}
+	if in.r == in.w {
+		in.r, in.w = 0, 0
+		if in.pending.any() {
+			return fmt.Errorf("descriptors came that no frame announces: %w", ErrFrame)
+		}
+	} else if in.r > 0 { // the beginning of a header
+		in.w = copy(in.buf, in.buf[in.r:in.w])
+		in.r = 0
+	}
+	v := &in.vec
+	v.clear()
+	in.window, in.aimed = nil, 0
+	switch {
+	case in.open && in.lead > 0: // and buf is empty, as in the next two
+		v.add(in.buf[:in.ahead(in.lead, len(in.buf))])
+	case in.open && in.missing() > 0:
+		room := in.room(in.missing())
+		v.add(room)
+		in.aimed = len(room)
+		switch {
+		case in.aimed < in.missing():
+		case in.length >= largeFrame:
+			// Just the next header: its payload, probably large as well, is
+			// for its receiver's memory.
+			v.add(in.buf[:in.ahead(in.tail, in.tail+frameAlign)])
+		default:
+			v.add(in.buf[:in.ahead(in.tail, len(in.buf))])
+		}
+	case in.open:
+		v.add(in.buf[:in.ahead(in.tail, len(in.buf))])
+	case in.exact.Load() || in.pending.any():
+		v.add(in.buf[in.w:frameHeader])
+	case in.w == 0 && in.last >= largeFrame && cap(in.frame)-in.base >= largeFrame:
+		in.window = in.frame[in.base:][:min(in.last, windowMost, cap(in.frame)-in.base)]
+		v.add(in.buf[:frameAlign])
+		v.add(in.window)
+		v.add(in.buf[frameAlign : 2*frameAlign+frameTail(in.last)])
+	default:
+		v.add(in.buf[in.w:])
+	}
+	return nil
+}
+
+// ahead is how many bytes to ask for beyond the payload: those that are needed, or more.
+func (in *incoming) ahead(needed, more int) int {
+	if in.exact.Load() {
+		return needed
+	}
+	return more
+}
+
+// room is where the next bytes of the payload go, with memory for those that have come
+// and a step more, never for all that are promised.
+func (in *incoming) room(missing int) []byte {
+	if spare := cap(in.frame) - len(in.frame); spare < missing {
+		if step := min(missing, max(growStep, len(in.frame)-in.base)); spare < step {
+			in.frame = slices.Grow(in.frame, step)
+		}
+	}
+	n := len(in.frame)
+	return in.frame[n:min(cap(in.frame), n+missing)]
+}
+
+// landed accounts for the bytes that the last system call has brought.
+func (in *incoming) landed(most int) error {
+	if in.window == nil {
+		n := min(in.n, in.aimed)
+		in.frame = in.frame[:len(in.frame)+n]
+		in.w += in.n - n
+		return nil
+	}
+	// The bytes are in buf[:frameAlign], then in window, then in buf[frameAlign:].
+	header := min(in.n, frameAlign)
+	payload := min(in.n-header, len(in.window))
+	behind := in.n - header - payload
+	in.w = header
+	if payload == 0 {
+		return nil
+	}
+	length, files, _, err := readFrameHeader(in.buf[:frameHeader], most)
+	if err != nil {
+		return err
+	}
+	mine := 0
+	if length >= largeFrame {
+		if err := in.begin(length, files); err != nil {
+			return err
+		}
+		in.r, in.lead = frameAlign, 0
+		mine = min(payload, length)
+		in.frame = in.frame[:in.base+mine]
+	}
+	// What else is in the window belongs into buf, before what is there.
+	extra := in.window[mine:payload]
+	copy(in.buf[frameAlign+len(extra):], in.buf[frameAlign:frameAlign+behind])
+	copy(in.buf[frameAlign:], extra)
+	in.w = frameAlign + len(extra) + behind
+	return nil
+}
+
+// fetch makes the system call. The error is io.EOF, or one after which all is as before.
+func (s *streamConn) fetch(ctx context.Context, wait bool) error {
+	in := &s.in
+	if in.isOver.Load() {
+		return os.ErrClosed
+	}
+	in.wait = wait && (ctx == nil || ctx.Done() == nil)
+	s.pullSome(wait)
+	var err error
+	if wait && in.errno == unix.EAGAIN {
+		err = s.pullInPoller(ctx)
+	}
+	switch {
+	case err != nil:
+		return err
+	case in.errno == unix.EAGAIN:
+		return ErrWouldBlock
+	case in.errno == unix.ECONNRESET || in.errno == 0 && in.n == 0:
+		return in.fail(io.EOF)
+	case isGone(in.errno):
+		return in.fail(errors.Join(io.EOF, os.NewSyscallError("recvmsg", in.errno)))
+	case in.errno != 0:
+		return os.NewSyscallError("recvmsg", in.errno)
+	}
+	if in.control == nil || in.vec.controlLen() == 0 && in.vec.flags()&unix.MSG_CTRUNC == 0 {
+		return nil
+	}
+	return in.takeDescriptors()
+}
+
+// takeDescriptors looks at the control data that the last system call has brought.
+func (in *incoming) takeDescriptors() error {
+	fds, err := takeRights(in.control[:in.vec.controlLen()], in.vec.flags(), MaxRights)
+	switch {
+	case err == nil && len(fds) == 0:
+		return nil // somebody has asked the socket for other control data
+	case in.pending.any():
+		closeDescriptors(fds)
+		return in.fail(fmt.Errorf("descriptors came twice: %w", ErrFrame))
+	case errors.Is(err, ErrFilesLost):
+		in.pending.lost = true
+	case err != nil:
+		return in.fail(err)
+	}
+	in.pending.fds = fds
+	return nil
+}
+
+// pullInPoller waits for bytes as long as it takes.
+func (s *streamConn) pullInPoller(ctx context.Context) error {
+	in := &s.in
+	raw, err := s.sock.enterPoller(false)
+	if err != nil {
+		return err
+	}
+	defer s.sock.leave()
+	if in.wait && in.hurry.rest > 0 {
+		in.hurry.rest--
+	}
+	return in.interruptible(ctx, func() error {
+		for {
+			if in.isOver.Load() {
+				return os.ErrClosed
+			}
+			err := raw.Read(in.pull)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return closedError(err)
+			}
+			if err := in.stirred(ctx); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// pullSome takes what there is. If wait, it asks several times; and it waits in the kernel if
+// it may.
+func (s *streamConn) pullSome(wait bool) {
+	in := &s.in
+	asks := 0
+	if wait {
+		if asks = in.hurry.begin(); asks > 0 {
+			answered := 0
+			for ; answered < asks; answered++ {
+				if in.pullOnce(s.sock.fd, unix.MSG_DONTWAIT); in.errno != unix.EAGAIN {
+					break
+				}
+			}
+			in.hurry.asked(answered)
+			if answered < asks {
+				return
+			}
+		}
+	}
+	if !in.wait || in.hurry.rest > 0 || !s.sock.sit() {
+		if asks == 0 {
+			in.pullOnce(s.sock.fd, unix.MSG_DONTWAIT)
+		}
+		return
+	}
+	in.waits.Store(true)
+	in.pullOnce(s.sock.fd, 0)
+	in.waits.Store(false)
+	s.sock.rise()
+	in.hurry.waited(in.errno == unix.EAGAIN)
+}
+
+// pullWhilePolled takes what there is. False: it is to be called again when there is something.
+func (s *streamConn) pullWhilePolled(fd uintptr) bool {
+	in := &s.in
+	in.waits.Store(false)
+	in.pullOnce(int(fd), unix.MSG_DONTWAIT)
+	empty := in.errno == unix.EAGAIN
+	in.waits.Store(empty)
+	return !empty
+}
+
+func (in *incoming) pullOnce(fd, flags int) {
+	for {
+		if in.control != nil {
+			in.vec.control(in.control)
+		}
+		if in.n, in.errno = in.vec.receive(fd, flags|unix.MSG_CMSG_CLOEXEC); in.errno != unix.EINTR {
+			return
+		}
+	}
+}
