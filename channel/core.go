@@ -56,6 +56,7 @@ type core struct {
 	oneLoan            atomic.Bool   // SPSC rendezvous: a loan is out
 	meetDesks          chan struct{} // rendezvous: a token for each desk in use
 	sendSide, recvSide side
+	signal             atomic.Pointer[signal] // WaitFD: nil until it is called
 
 	members   atomic.Uint32 // Membership when HangUp last looked
 	lost      atomic.Uint64 // which peers were lost then: ring.SeatSender, ring.SeatReceiver

@@ -379,6 +379,9 @@ func (c *Chan[T]) RecvContext(ctx context.Context) (v T, err error) {
 		v, err = c.recvNew(ctx, op)
 	}
 	if err != nil {
+		if ctx.Err() != nil {
+			c.core.cameEmpty()
+		}
 		return zero, err
 	}
 	return v, nil
@@ -396,6 +399,9 @@ func (c *Chan[T]) TryRecv() (v T, err error) {
 			if st = c.tryPlain(&v); st == ring.Empty {
 				st = c.settleClosed(func() ring.Status { return c.tryPlain(&v) })
 			}
+		}
+		if st == ring.Empty {
+			c.core.cameEmpty()
 		}
 		if st != ring.OK {
 			return zero, opError(op, c.core.name, orStatus(nil, st))
@@ -422,6 +428,9 @@ func (c *Chan[T]) TryRecv() (v T, err error) {
 	case statusDecode:
 		return zero, opError(op, c.core.name, c.decodeError())
 	default:
+		if st == ring.Empty {
+			c.core.cameEmpty()
+		}
 		return zero, opError(op, c.core.name, orStatus(nil, st))
 	}
 }
@@ -443,13 +452,18 @@ func (c *Chan[T]) RecvBatch(buf []T) (n int, err error) {
 	}
 	for n = 1; n < len(buf); n++ {
 		if c.core.kind == kindSPSC {
-			return n + c.recvRun(buf[n:]), nil
+			if n += c.recvRun(buf[n:]); n < len(buf) {
+				c.core.cameEmpty()
+			}
+			return n, nil
 		}
 		switch st := c.tryRecv(&buf[n]); st {
 		case ring.OK:
 			continue
 		case statusDecode:
 			return n, opError(op, c.core.name, c.decodeError())
+		case ring.Empty:
+			c.core.cameEmpty()
 		}
 		break
 	}
