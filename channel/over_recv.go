@@ -262,7 +262,7 @@ func (c *Chan[T]) recvOverPlain(ctx context.Context, op string, wait bool, v *T)
 	case c.codec == nil:
 		copy(elemBytes(v), payload)
 	default:
-		c.loadRaw(v, payload)
+		c.loadRaw(v, payload, nil)
 	}
 	return nil
 }
