@@ -28,8 +28,8 @@ func TestFactsAgreeWithTheCarriers(t *testing.T) {
 	}
 	for _, c := range carriers {
 		t.Run(c.name, func(t *testing.T) {
-			if c.open == nil {
-				t.Skip("opened by child processes alone")
+			if c.open == nil || c.name == "reference" {
+				t.Skip("opened by child processes alone, or of no mechanism")
 			}
 			a, _ := c.open(t)
 			f, ok := byKind[a.Kind()]
