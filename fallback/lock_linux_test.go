@@ -253,9 +253,9 @@ func TestLockRecordDeadlockIsNoticed(t *testing.T) {
 		in.Close() // it gives up
 		require.NoError(t, <-mine)
 	}
+	in.Close()
 	for range lines {
 	}
-	in.Close()
 	require.NoError(t, cmd.Wait())
 }
 
