@@ -76,7 +76,7 @@ func span() time.Duration {
 	if testing.Short() {
 		return 100 * time.Millisecond
 	}
-	return 700 * time.Millisecond
+	return 500 * time.Millisecond
 }
 
 // rounds is n, or fewer under -short.

@@ -113,7 +113,9 @@ func checkOrder(t testing.TB, c carrier) {
 func checkMany(t testing.TB, c carrier) {
 	eachWay(t, c, func(t testing.TB, from, to Conn) {
 		transfer(t, from, to, 4, 3, rounds(300))
-		requireEmpty(t, to)
+		if from.Capabilities().Reliable { // else an end may be left, of those sent again
+			requireEmpty(t, to)
+		}
 	})
 }
 

@@ -49,9 +49,13 @@ var processFaults = []struct{ fault, check string }{
 func TestSuiteFindsWhatIsBrokenBetweenProcesses(t *testing.T) {
 	for i, f := range processFaults {
 		t.Run(f.fault, func(t *testing.T) {
+			k := findCheck(f.check)
+			if !k.alone {
+				t.Parallel()
+			}
 			var failures []string
 			for try := 0; try < 20 && len(failures) == 0; try++ { // the instant of a death is left to chance
-				failures = observe(t, 2*time.Second, func(t testing.TB) { findCheck(f.check).run(t, brokenProcesses[i]) })
+				failures = observe(t, 2*time.Second, func(t testing.TB) { k.run(t, brokenProcesses[i]) })
 			}
 			if len(failures) == 0 {
 				t.Fatalf("a Conn that %s passes %q", f.fault, f.check)
