@@ -51,12 +51,13 @@ type streamSocket struct {
 	// on, so that a socket that is just passed on is as it was.
 	patient atomic.Bool
 
-	polled atomic.Bool // poller is there, and not pinned
-	mu     sync.Mutex  // guards the rest
-	poller netSocket   // a duplicate, in the poller
-	users  int         // who wait there
-	pinned bool        // it stays there
-	closed bool
+	polled    atomic.Bool // poller is there, and not pinned
+	mu        sync.Mutex  // guards the rest
+	poller    netSocket   // a duplicate, in the poller
+	pollerRaw syscall.RawConn
+	users     int  // who wait there
+	pinned    bool // it stays there
+	closed    bool
 }
 
 // newStreamSocket takes over c's socket, and closes c.
@@ -173,7 +174,12 @@ func (s *streamSocket) enterPoller(pin bool) (syscall.RawConn, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.poller = c.(netSocket)
+		poller := c.(netSocket)
+		if s.pollerRaw, err = poller.SyscallConn(); err != nil {
+			poller.Close()
+			return nil, err
+		}
+		s.poller = poller
 		// FileConn has made it non-blocking, which holds for all duplicates. A call that was
 		// about to wait in the kernel meanwhile has been told that there is nothing
 		// yet, and comes here.
@@ -183,17 +189,13 @@ func (s *streamSocket) enterPoller(pin bool) (syscall.RawConn, error) {
 			return nil, err
 		}
 	}
-	raw, err := s.poller.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
 	if pin {
 		s.pinned = true
 	} else {
 		s.users++
 	}
 	s.polled.Store(!s.pinned)
-	return raw, nil
+	return s.pollerRaw, nil
 }
 
 func (s *streamSocket) leave() {
