@@ -2,13 +2,17 @@ package fallback
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -186,4 +190,80 @@ func TestDatagramReplacesAStaleSocketOnly(t *testing.T) {
 	require.NoError(t, c.Close())
 	require.NoFileExists(t, path)
 	require.ErrorIs(t, c.Close(), os.ErrClosed)
+}
+
+func init() {
+	roles["datagram: wait"] = func() {
+		c, err := packetRemake(func(c net.Conn) (Conn, error) { return UnixDatagram(c.(*net.UnixConn)) })
+		if err == nil {
+			err = c.Send(packetForever, []byte("ready"))
+		}
+		if err != nil {
+			panic(err)
+		}
+		select {}
+	}
+	roles["datagram: listen"] = func() {
+		path := os.Getenv("DATAGRAM_PATH")
+		server, err := ListenUnixDatagram(path)
+		if err != nil {
+			panic(err)
+		}
+		_, from, err := server.ReceiveFrom(packetForever, nil)
+		if err == nil {
+			err = server.SendTo(packetForever, []byte("ready"), from)
+		}
+		if err != nil {
+			panic(err)
+		}
+		select {}
+	}
+}
+
+func datagramChild(t *testing.T, role string, files []*os.File, env ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), "SHMCHAN_ROLE="+role), env...)
+	cmd.ExtraFiles, cmd.Stderr = files, os.Stderr
+	require.NoError(t, cmd.Start())
+	for _, f := range files {
+		f.Close()
+	}
+	return cmd
+}
+
+func TestDatagramPeerThatIsKilledIsEPIPEAndItsNameCanBeTaken(t *testing.T) {
+	a, b, err := UnixDatagramPair()
+	require.NoError(t, err)
+	defer a.Close()
+	child := datagramChild(t, "datagram: wait", packetGive(t, b.File, b))
+	msg, err := a.Receive(packetForever, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "ready", string(msg))
+	require.NoError(t, child.Process.Kill())
+	_ = child.Wait()
+	require.ErrorIs(t, a.Send(packetForever, []byte("x")), syscall.EPIPE)
+	_, err = a.TryReceive(nil)
+	require.ErrorIs(t, err, ErrWouldBlock, "there is no end of file")
+
+	path := filepath.Join(packetDir(t), "s")
+	child = datagramChild(t, "datagram: listen", nil, "DATAGRAM_PATH="+path)
+	var c *DatagramConn
+	for c == nil { // until it listens
+		if c, err = DialUnixDatagram("@", path); err != nil {
+			require.True(t, errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED), "%v", err)
+			time.Sleep(time.Millisecond)
+		}
+	}
+	defer c.Close()
+	require.NoError(t, c.Send(packetForever, []byte("hello")))
+	_, err = c.Receive(packetForever, nil)
+	require.NoError(t, err)
+	require.NoError(t, child.Process.Kill())
+	_ = child.Wait()
+	require.ErrorIs(t, c.Send(packetForever, []byte("x")), syscall.EPIPE)
+	_, err = DialUnixDatagram("", path)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	again, err := ListenUnixDatagram(path)
+	require.NoError(t, err, "the dead one's name is stale")
+	require.NoError(t, again.Close())
 }
