@@ -2,12 +2,10 @@ package fallback
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,30 +46,40 @@ var _ Conn = (*UDPConn)(nil)
 // A local address that is a multicast group's is joined as well. Several processes may
 // receive what is multicast or broadcast to one port: each gets all of it.
 //
-// Errors: EADDRINUSE, EADDRNOTAVAIL, ENETUNREACH and others of socket, bind and connect,
-// in a *net.OpError.
+// Errors: EADDRINUSE, EADDRNOTAVAIL, ENETUNREACH, EACCES (a broadcast address without
+// UDPBroadcast) and others of socket, bind and connect; *net.DNSError and *net.AddrError.
 func UDP(local, remote string, opts ...UDPOption) (*UDPConn, error) {
 	name := local + ">" + remote
 	config := udpConfigOf(opts)
-	c, to, err := openUDP(local, remote, &config)
+	file, to, err := openUDP(local, remote, &config)
 	if err != nil {
 		return nil, opError(KindUDP, "open", name, err)
 	}
-	u, err := newUDP(c, name, to, config)
-	if err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	return u, nil
+	return newUDP(file, name, to, config)
 }
 
 // UDPFrom makes a Conn of a UDP socket of package net, which it owns from then on; if
 // there is an error, c is still the caller's. It sends to where c is connected. It does not block.
 func UDPFrom(c *net.UDPConn, opts ...UDPOption) (*UDPConn, error) {
-	return newUDP(c, addressName(c.LocalAddr()), nil, udpConfigOf(opts))
+	file, err := adoptSocket(c)
+	if err != nil {
+		return nil, opError(KindUDP, "open", "", err)
+	}
+	u, err := newUDP(file, addressName(c.LocalAddr()), nil, udpConfigOf(opts))
+	if err != nil {
+		return nil, err
+	}
+	_ = c.Close()
+	return u, nil
 }
 
-func newUDP(c *net.UDPConn, name string, to *netip.AddrPort, config udpConfig) (*UDPConn, error) {
+// newUDP makes a Conn of file, or closes it. to is where to send if it is not connected.
+func newUDP(file *os.File, name string, to *netip.AddrPort, config udpConfig) (_ *UDPConn, err error) {
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
 	if config.most < 1 || config.most > UDPMaxPayload-udpTrailer {
 		return nil, opError(KindUDP, "open", name, fmt.Errorf("messages of %d bytes, of 1 to %d: %w",
 			config.most, UDPMaxPayload-udpTrailer, unix.EINVAL))
@@ -80,48 +88,44 @@ func newUDP(c *net.UDPConn, name string, to *netip.AddrPort, config udpConfig) (
 	if err != nil {
 		return nil, opError(KindUDP, "open", name, err)
 	}
-	u := &UDPConn{local: c.LocalAddr().(*net.UDPAddr).AddrPort()}
+	u := new(UDPConn)
 	u.kind, u.name = KindUDP, name
 	u.most, u.trailer = config.most, udpTrailer
 	u.udp = &udpState{ledger: udpLedger{own: own}}
-	connected := false
-	err = controlSocket(c, func(fd int) error {
-		_, err := unix.Getpeername(fd)
-		connected = err == nil
+	var remote netip.AddrPort // where it is connected to
+	err = controlSocket(file, func(fd int) error {
 		local, err := unix.Getsockname(fd)
 		if err != nil {
 			return os.NewSyscallError("getsockname", err)
 		}
-		_, u.udp.six = local.(*unix.SockaddrInet6)
+		if u.local, u.udp.six = fromSockaddr(local); !u.local.Addr().IsValid() {
+			return fmt.Errorf("no UDP socket: %w", unix.EPROTOTYPE)
+		}
+		if far, err := unix.Getpeername(fd); err == nil {
+			remote, _ = fromSockaddr(far)
+		}
 		return setPacketBuffers(fd, config.send, config.receive)
 	})
-	var file *os.File
 	if err == nil {
-		file, err = adoptSocket(c)
-	}
-	if err == nil {
-		if err = u.init(file); err != nil {
-			file.Close()
-		}
+		err = u.init(file)
 	}
 	if err != nil {
 		return nil, opError(KindUDP, "open", name, err)
 	}
-	u.udp.connected = connected
+	u.udp.connected = remote.IsValid()
 	if to != nil {
 		target := ipAddress(*to, u.udp.six)
 		u.target = &target
 	}
 	u.caps = Capabilities{
-		Send: connected || to != nil, Receive: true, ManySenders: true, ManyReceivers: true,
+		Send: u.udp.connected || to != nil, Receive: true, ManySenders: true, ManyReceivers: true,
 		Boundaries: true, Network: true, Pollable: true,
 	}
 	// A socket that is connected to a group hears only what comes from the group's address,
 	// which is nothing.
-	if remote, ok := c.RemoteAddr().(*net.UDPAddr); ok && connected && (remote.IP.IsMulticast() || config.broadcast) {
+	if u.udp.connected && (remote.Addr().IsMulticast() || config.broadcast) {
 		u.caps.Receive, u.caps.ManyReceivers = false, false
 	}
-	_ = c.Close()
 	return u, nil
 }
 
@@ -148,9 +152,7 @@ func (u *UDPConn) SendTo(ctx context.Context, msg []byte, to netip.AddrPort) err
 }
 
 // LocalAddr is the address that others send to, port included.
-func (u *UDPConn) LocalAddr() netip.AddrPort {
-	return netip.AddrPortFrom(u.local.Addr().Unmap(), u.local.Port())
-}
+func (u *UDPConn) LocalAddr() netip.AddrPort { return u.local }
 
 // Stats counts what happened so far. It does not block; after Close it is what it was
 // then, without Overflow.
@@ -168,69 +170,4 @@ func (u *UDPConn) Stats() UDPStats {
 		u.leave()
 	}
 	return s
-}
-
-// openUDP opens the socket. to is where to send if it is not connected.
-func openUDP(local, remote string, config *udpConfig) (c *net.UDPConn, to *netip.AddrPort, err error) {
-	var far *net.UDPAddr
-	if remote != "" {
-		if far, err = net.ResolveUDPAddr("udp", remote); err != nil {
-			return nil, nil, err
-		}
-	}
-	group := far != nil && far.IP.IsMulticast()
-	many := group || far != nil && config.broadcast
-	options := func(_, _ string, raw syscall.RawConn) error {
-		var inner error
-		err := raw.Control(func(fd uintptr) { inner = setUDPOptions(int(fd), many, config) })
-		return errors.Join(err, inner)
-	}
-	if far != nil && (!many || local == "") {
-		dialer := net.Dialer{Control: options}
-		if local != "" {
-			near, err := net.ResolveUDPAddr("udp", local)
-			if err != nil {
-				return nil, nil, err
-			}
-			dialer.LocalAddr = near
-		}
-		d, err := dialer.Dial("udp", far.String())
-		if err != nil {
-			return nil, nil, err
-		}
-		return d.(*net.UDPConn), nil, nil
-	}
-	near, err := net.ResolveUDPAddr("udp", local)
-	if err != nil {
-		return nil, nil, err
-	}
-	network := "udp"
-	if near.IP == nil && far != nil && far.IP.To4() != nil {
-		network = "udp4"
-	}
-	joins := near.IP.IsMulticast()
-	listen := net.ListenConfig{Control: func(network, address string, raw syscall.RawConn) error {
-		var inner error
-		err := raw.Control(func(fd uintptr) { inner = setUDPOptions(int(fd), many || joins, config) })
-		return errors.Join(err, inner)
-	}}
-	p, err := listen.ListenPacket(context.Background(), network, local)
-	if err != nil {
-		return nil, nil, err
-	}
-	c = p.(*net.UDPConn)
-	for _, g := range []*net.UDPAddr{near, far} {
-		if g != nil && g.IP.IsMulticast() && err == nil {
-			err = joinUDP(c, g.IP, config.device, true)
-		}
-	}
-	if err != nil {
-		_ = c.Close()
-		return nil, nil, err
-	}
-	if far != nil {
-		a := far.AddrPort()
-		to = &a
-	}
-	return c, to, nil
 }

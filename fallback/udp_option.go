@@ -49,5 +49,6 @@ func UDPInterface(name string) UDPOption { return func(c *udpConfig) { c.device 
 func UDPTTL(hops int) UDPOption { return func(c *udpConfig) { c.ttl = hops } }
 
 // UDPLoopback says whether multicast that is sent here is also received on this machine, by
-// whoever has joined (by default it is). A Conn never receives its own messages.
+// whoever has joined (by default it is; and always on the interface lo, which brings back
+// all). A Conn never receives its own messages.
 func UDPLoopback(on bool) UDPOption { return func(c *udpConfig) { c.loopback = &on } }

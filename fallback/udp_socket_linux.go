@@ -4,9 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -94,91 +92,6 @@ func udpOverflow(fd uintptr) uint64 {
 	return uint64(packetMeminfo(fd)[drops])
 }
 
-// setUDPOptions sets what must be set before bind and connect.
-func setUDPOptions(fd int, many bool, config *udpConfig) error {
-	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if err != nil {
-		return os.NewSyscallError("getsockopt", err)
-	}
-	six := domain == unix.AF_INET6
-	set := func(level, option, value int) {
-		if err == nil {
-			err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, option, value))
-		}
-	}
-	if config.broadcast {
-		set(unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
-	}
-	if many {
-		set(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // each of them gets a copy
-	}
-	if config.ttl >= 0 {
-		if six {
-			set(unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, config.ttl)
-			set(unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, config.ttl)
-		} else {
-			set(unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, config.ttl)
-			if config.ttl > 0 { // which unicast does not have
-				set(unix.IPPROTO_IP, unix.IP_TTL, config.ttl)
-			}
-		}
-	}
-	if config.loopback != nil {
-		on := 0
-		if *config.loopback {
-			on = 1
-		}
-		if six {
-			set(unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, on)
-		} else {
-			set(unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, on)
-		}
-	}
-	if err == nil && config.device != "" {
-		var device *net.Interface
-		if device, err = net.InterfaceByName(config.device); err != nil {
-			return fmt.Errorf("interface %q: %w", config.device, err)
-		}
-		if six {
-			set(unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, device.Index)
-		} else {
-			err = os.NewSyscallError("setsockopt", unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF,
-				&unix.IPMreqn{Ifindex: int32(device.Index)}))
-		}
-	}
-	return err
-}
-
-// joinUDP joins or leaves a multicast group.
-func joinUDP(c syscall.Conn, group net.IP, deviceName string, join bool) error {
-	index := 0
-	if deviceName != "" {
-		device, err := net.InterfaceByName(deviceName)
-		if err != nil {
-			return fmt.Errorf("interface %q: %w", deviceName, err)
-		}
-		index = device.Index
-	}
-	return controlSocket(c, func(fd int) error {
-		if four := group.To4(); four != nil {
-			option := unix.IP_DROP_MEMBERSHIP
-			if join {
-				option = unix.IP_ADD_MEMBERSHIP
-			}
-			err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, option,
-				&unix.IPMreqn{Multiaddr: [4]byte(four), Ifindex: int32(index)})
-			return os.NewSyscallError("setsockopt", err)
-		}
-		option := unix.IPV6_LEAVE_GROUP
-		if join {
-			option = unix.IPV6_JOIN_GROUP
-		}
-		err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, option,
-			&unix.IPv6Mreq{Multiaddr: [16]byte(group.To16()), Interface: uint32(index)})
-		return os.NewSyscallError("setsockopt", err)
-	})
-}
-
 // JoinGroup receives what is multicast to a group too, at this Conn's port; device is the
 // interface's name, or "" for the one that the routes choose. EADDRINUSE: has joined
 // already; EINVAL: no group; EADDRNOTAVAIL or ENODEV: no such interface.
@@ -195,5 +108,5 @@ func (u *UDPConn) member(op string, group netip.Addr, device string, join bool) 
 	if !group.IsMulticast() {
 		return u.failed(op, fmt.Errorf("%v is no multicast group: %w", group, unix.EINVAL))
 	}
-	return u.failed(op, joinUDP(u.file, group.AsSlice(), device, join))
+	return u.failed(op, joinUDP(u.file, group.Unmap(), device, join))
 }

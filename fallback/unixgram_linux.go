@@ -135,13 +135,12 @@ func newDatagram(sock *os.File, name, path string, config packetConfig) (*Datagr
 		c.caps.Credentials = unpaired == nil
 		err = controlSocket(sock, func(fd int) error {
 			_, unconnected := unix.Getpeername(fd)
-			local, err := unix.Getsockname(fd)
+			named, err := hasUnixName(fd)
 			if err != nil {
-				return os.NewSyscallError("getsockname", err)
+				return err
 			}
-			u, ok := local.(*unix.SockaddrUnix)
 			c.caps.Send = unconnected == nil
-			c.caps.Receive = c.caps.Credentials || ok && u.Name != ""
+			c.caps.Receive = c.caps.Credentials || named
 			if !c.caps.Send && !c.caps.Receive {
 				return os.NewSyscallError("getpeername", unix.EDESTADDRREQ)
 			}

@@ -76,11 +76,19 @@ func (p *unixPackets) start(sock *os.File, typ int, config packetConfig) error {
 // file. Who connects to it is refused: it does not listen. A system that forbids it
 // (seccomp) loses that distinction alone, see atEnd.
 func autobind(fd int) {
-	if name, err := unix.Getsockname(fd); err == nil {
-		if u, ok := name.(*unix.SockaddrUnix); ok && u.Name == "" {
-			_ = unix.Bind(fd, &unix.SockaddrUnix{})
-		}
+	if named, err := hasUnixName(fd); err == nil && !named {
+		_ = unix.Bind(fd, &unix.SockaddrUnix{})
 	}
+}
+
+// hasUnixName tells whether a UNIX socket is bound.
+func hasUnixName(fd int) (bool, error) {
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return false, os.NewSyscallError("getsockname", err)
+	}
+	u, ok := local.(*unix.SockaddrUnix)
+	return ok && u.Name != "" && u.Name != "@", nil // @ is what x/sys/unix makes of none
 }
 
 // connectUnix makes a non-blocking socket, gives it that name if any, and connects it to
