@@ -261,8 +261,10 @@ func (c *Chan[T]) recvOverPlain(ctx context.Context, op string, wait bool, v *T)
 		return c.overError(op, err)
 	case c.codec == nil:
 		copy(elemBytes(v), payload)
+	case c.transfer == transferBytes:
+		loadBytes(asBytes(v), payload)
 	default:
-		c.loadRaw(v, payload)
+		*asString(v) = string(payload)
 	}
 	return nil
 }
