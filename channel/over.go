@@ -274,7 +274,7 @@ func (o *over) length() int {
 	n := o.waitingHere()
 	if q, ok := o.conn.(queued); ok {
 		if in, ok := q.Queued(); ok {
-			if o.closed() && o.shape == shapeQueue {
+			if o.shape == shapeQueue && (o.closed() || o.flag != nil && o.flag.ChannelClosed()) {
 				in-- // the mark
 			}
 			n += max(in, 0)

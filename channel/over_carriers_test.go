@@ -727,9 +727,7 @@ func TestOverAllocatesNothingPerMessage(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	overEach(t, func(t *testing.T, a, b fallback.Conn) {
-		if _, ok := a.(*memConn); ok {
-			t.Skip("this one allocates itself")
-		}
+		own := overAllocs(t, a)
 		tx, rx := semOver[semWide](t, a), semOver[semWide](t, b)
 		v := semWides.gen(1)
 		allocs := testing.AllocsPerRun(200, func() {
@@ -740,12 +738,10 @@ func TestOverAllocatesNothingPerMessage(t *testing.T) {
 				t.Error("receive")
 			}
 		})
-		require.Zero(t, int(allocs))
+		require.LessOrEqual(t, int(allocs), own)
 	})
 	overEach(t, func(t *testing.T, a, b fallback.Conn) {
-		if _, ok := a.(*memConn); ok {
-			t.Skip("this one allocates itself")
-		}
+		own := overAllocs(t, a)
 		tx, rx := semOver[[]byte](t, a), semOver[[]byte](t, b)
 		v := make([]byte, 1000)
 		buf := [][]byte{make([]byte, 1000)}
@@ -757,6 +753,23 @@ func TestOverAllocatesNothingPerMessage(t *testing.T) {
 				t.Error("receive")
 			}
 		})
-		require.Zero(t, int(allocs))
+		require.LessOrEqual(t, int(allocs), own)
 	})
+}
+
+// overAllocs is what a carrier itself allocates when a receive finds nothing, as the look for
+// the other side's Close does before each send.
+func overAllocs(t *testing.T, c fallback.Conn) int {
+	if _, ok := c.(*memConn); ok {
+		t.Skip("this one allocates for each message")
+	}
+	if !c.Capabilities().Receive {
+		return 0
+	}
+	buf := make([]byte, 0, 1<<13)
+	return int(testing.AllocsPerRun(100, func() {
+		if _, err := c.TryReceive(buf); !errors.Is(err, fallback.ErrWouldBlock) {
+			t.Error(err)
+		}
+	}))
 }

@@ -96,13 +96,20 @@ func (p *plan[T]) found(op string) (*Chan[T], error) {
 }
 
 // moved is found for one who has shared memory, to whom queues that are no channels, or
-// not for him, mean nothing.
+// cannot be opened, or are another user's, mean nothing.
 func (p *plan[T]) moved(op string) (*Chan[T], error) {
 	c, err := p.found(op)
-	if errors.Is(err, ErrCorrupt) || errors.Is(err, fs.ErrPermission) {
+	var differs *MismatchError
+	switch {
+	case errors.As(err, &differs):
+		return nil, err
+	case err != nil:
+		return nil, nil
+	case c != nil && !mine(c.core.over.conn):
+		_ = c.Detach()
 		return nil, nil
 	}
-	return c, err
+	return c, nil
 }
 
 // taken lets go of c, which was in the way.

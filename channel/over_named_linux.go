@@ -40,29 +40,34 @@ type hasObject interface {
 	Object() (syscall.RawConn, error)
 }
 
-// modeOf is the mode of the object under conn.
-func modeOf(conn fallback.Conn, change func(mode uint32) uint32) (uint32, error) {
+// statOf asks about the object under conn, and changes its mode if change is given.
+func statOf(conn fallback.Conn, change func(mode uint32) uint32) (st unix.Stat_t, err error) {
 	o, ok := conn.(hasObject)
 	if !ok {
-		return 0, errors.ErrUnsupported
+		return st, errors.ErrUnsupported
 	}
 	raw, err := o.Object()
 	if err != nil {
-		return 0, err
+		return st, err
 	}
-	var st unix.Stat_t
 	ctl := raw.Control(func(fd uintptr) {
 		if err = os.NewSyscallError("fstat", unix.Fstat(int(fd), &st)); err == nil && change != nil {
 			err = os.NewSyscallError("fchmod", unix.Fchmod(int(fd), change(st.Mode&0o7777)))
 		}
 	})
-	return st.Mode, errors.Join(ctl, err)
+	return st, errors.Join(ctl, err)
+}
+
+// mine says that the object under conn belongs to this process's user, or to root.
+func mine(conn fallback.Conn) bool {
+	st, err := statOf(conn, nil)
+	return err == nil && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
 // none says that err means: no such mechanism here, or nothing of that name in it.
 func none(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errors.ErrUnsupported) ||
-		errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM)
+		errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENAMETOOLONG)
 }
 
 // findNamed looks for the channel's queue, then for its FIFO. nil, nil: neither is there.
@@ -92,8 +97,8 @@ func (p *plan[T]) findQueue() (fallback.Conn, error) {
 			_ = q.Close()
 			return nil, err
 		}
-		mode, err := modeOf(conn, nil)
-		if err == nil && mode&unix.S_ISGID != 0 {
+		st, err := statOf(conn, nil)
+		if err == nil && st.Mode&unix.S_ISGID != 0 {
 			err = p.compareQueue(q)
 		} else if err == nil && i < markWait {
 			_ = conn.Close()
@@ -147,7 +152,7 @@ func (p *plan[T]) makeQueue() (fallback.Conn, error) {
 	for {
 		conn, err := fallback.MQ(p.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, p.cfg.perm, &attr)
 		if err == nil {
-			_, err = modeOf(conn, func(mode uint32) uint32 { return mode | unix.S_ISGID })
+			_, err = statOf(conn, func(mode uint32) uint32 { return mode | unix.S_ISGID })
 			if err != nil {
 				_ = conn.Close()
 				_ = fallback.UnlinkQueue(p.name)
@@ -186,12 +191,12 @@ func unlinkElsewhere(name string) (found bool, err error) {
 	p := &plan[struct{}]{name: name}
 	q, err := fallback.MQ(name, os.O_RDONLY, 0, nil)
 	if err == nil {
-		mode, modeErr := modeOf(q, nil)
+		st, statErr := statOf(q, nil)
 		_ = q.Close()
 		switch {
-		case modeErr != nil:
-			err = modeErr
-		case mode&unix.S_ISGID != 0:
+		case statErr != nil:
+			err = statErr
+		case st.Mode&unix.S_ISGID != 0:
 			err, found = fallback.UnlinkQueue(name), true
 		}
 	}

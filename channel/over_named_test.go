@@ -37,8 +37,8 @@ type answer struct {
 	NotExist bool
 	Exist    bool
 	Closed   bool
-	Carrier  fallback.Kind
-	Stats    fallback.Kind
+	Carrier  string // what Carrier says, in words
+	Stats    string // and Stats
 	Cap      int
 	Value    uint64
 }
@@ -75,7 +75,7 @@ var refusedRole = role("over-refused", func(c *child, r refusal) {
 		case "long":
 			var long *channel.Chan[[]byte]
 			if long, err = channel.Open[[]byte](r.Name, n, channel.MaxMessage(100_000_000)); err == nil {
-				a.Carrier, a.Stats = long.Carrier(), long.Stats().Carrier
+				a.Carrier, a.Stats = long.Carrier().String(), long.Stats().Carrier.String()
 				err = errors.Join(long.Send(make([]byte, 10)), long.Detach())
 			}
 		case "send":
@@ -100,7 +100,7 @@ var refusedRole = role("over-refused", func(c *child, r refusal) {
 		}
 		if opened != nil {
 			ch = opened
-			a.Carrier, a.Stats, a.Cap = ch.Carrier(), ch.Stats().Carrier, ch.Cap()
+			a.Carrier, a.Stats, a.Cap = ch.Carrier().String(), ch.Stats().Carrier.String(), ch.Cap()
 		}
 		if err != nil {
 			a.Err, a.NotExist, a.Exist = err.Error(), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrExist)
@@ -258,10 +258,10 @@ func TestOverANameFallsBackToTheNextCarrierAndBothSidesMeet(t *testing.T) {
 				require.NotEmpty(t, a.Err, "a rendezvous needs shared memory")
 			}
 			a = one.good("open 4")
-			require.Equal(t, k.want, a.Carrier)
-			require.Equal(t, k.want, a.Stats)
+			require.Equal(t, k.want.String(), a.Carrier)
+			require.Equal(t, k.want.String(), a.Stats)
 			b := two.good("attach")
-			require.Equal(t, k.want, b.Carrier)
+			require.Equal(t, k.want.String(), b.Carrier)
 			two.good("detach")
 			b = two.good("open 4")
 			require.Equal(t, a, b)
@@ -284,7 +284,7 @@ func TestOverANameFallsBackToTheNextCarrierAndBothSidesMeet(t *testing.T) {
 			one.good("unlink")
 			require.True(t, one.ask("unlink").NotExist)
 			require.True(t, two.ask("attach").NotExist)
-			require.Equal(t, k.want, two.good("create 4").Carrier)
+			require.Equal(t, k.want.String(), two.good("create 4").Carrier)
 			two.good("send 1")
 			two.good("unlink")
 			one.tell("end")
@@ -298,8 +298,8 @@ func TestOverANameFallsBackToTheNextCarrierAndBothSidesMeet(t *testing.T) {
 func TestOverMessagesThatNoQueueTakesGoThroughAFIFO(t *testing.T) {
 	p := spawnRefused(t, refusal{"read-only", "", overName(t)})
 	a := p.good("long 4")
-	require.Equal(t, fallback.KindFIFO, a.Carrier)
-	require.Equal(t, fallback.KindFIFO, a.Stats)
+	require.Equal(t, fallback.KindFIFO.String(), a.Carrier)
+	require.Equal(t, fallback.KindFIFO.String(), a.Stats)
 	p.good("unlink")
 }
 

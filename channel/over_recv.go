@@ -261,6 +261,8 @@ func (c *Chan[T]) recvOverPlain(ctx context.Context, op string, wait bool, v *T)
 		return c.overError(op, err)
 	case c.codec == nil:
 		copy(elemBytes(v), payload)
+	case c.transfer == transferBytes:
+		loadBytes(asBytes(v), payload)
 	default:
 		c.loadRaw(v, payload, nil)
 	}
