@@ -39,8 +39,8 @@ func (c *Chan[T]) rawBytes(v *T) []byte {
 	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
 
-// loadRaw makes *v the receiver's own copy of b, out of the slab (which may be nil) if v
-// has no memory yet. Like Decode it reads b once; but it is no method of an interface, so v may
+// loadRaw makes *v the receiver's own copy of b, out of the slab if v has no memory
+// yet. Like Decode it reads b once; but it is no method of an interface, so v may
 // stay on the stack.
 func (c *Chan[T]) loadRaw(v *T, b []byte, slab *[]byte) {
 	if c.transfer == transferBytes && *asBytes(v) != nil {
@@ -48,12 +48,7 @@ func (c *Chan[T]) loadRaw(v *T, b []byte, slab *[]byte) {
 		return
 	}
 	var own []byte
-	if slab != nil {
-		own, *slab = slabCopy(*slab, b)
-	} else {
-		own = make([]byte, len(b))
-		copy(own, b)
-	}
+	own, *slab = slabCopy(*slab, b)
 	c.setRaw(v, own)
 }
 

@@ -264,7 +264,7 @@ func (c *Chan[T]) recvOverPlain(ctx context.Context, op string, wait bool, v *T)
 	case c.transfer == transferBytes:
 		loadBytes(asBytes(v), payload)
 	default:
-		c.loadRaw(v, payload, nil)
+		*asString(v) = string(payload)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ var golden = map[string]goldenRow{
 	"UDP":                     {kind: KindUDP, a: "Send Receive ManySenders ManyReceivers Boundaries Network Pollable"},
 	"UDP, many senders":       {kind: KindUDP, a: "Send Receive ManySenders ManyReceivers Boundaries Network Pollable", b: "Receive ManySenders ManyReceivers Boundaries Network Pollable"},
 	"UnixDatagram":            {kind: KindUnixDatagram, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors Credentials"},
-	"UnixDatagram, addressed": {kind: KindUnixDatagram, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors", b: "Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors"},
+	"UnixDatagram, addressed": {kind: KindUnixDatagram, a: "Send Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors", b: "Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors"},
 	"UnixSeqpacket":           {kind: KindUnixSeqpacket, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors HalfClose EndOfFile Credentials"},
 	"UnixSeqpacket, dialled":  {kind: KindUnixSeqpacket, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors HalfClose EndOfFile Credentials"},
 	"UnixStream":              {kind: KindUnixStream, a: "Send Receive Ordered Reliable Pollable Descriptors HalfClose EndOfFile Credentials"},
