@@ -149,6 +149,11 @@ func checkFiles(t testing.TB, c carrier) {
 			}
 			return nil, nil
 		})
+		t.Cleanup(func() { // the files are closed after it, whatever happens
+			from.Close()
+			to.Close()
+			<-s.done
+		})
 		for i, m := range sendings {
 			msg, files := receiveFiles(t, to)
 			if !bytes.Equal(msg, pattern(m.size, byte(i))) || len(files) != m.files {

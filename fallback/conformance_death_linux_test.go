@@ -66,10 +66,10 @@ func requireSuccessor(t testing.TB, c carrier, a Conn, files []*os.File, arg str
 	l.audit(t, true)
 }
 
-// killSoon kills p at a random instant of what it does, some time from now at least.
-func killSoon(p *process, after time.Duration) *call {
+// killSoon kills p at a random instant of what it does.
+func killSoon(p *process) *call {
 	return begin(func() ([]byte, error) {
-		time.Sleep(after + time.Duration(rand.IntN(4000))*time.Microsecond)
+		time.Sleep(time.Duration(rand.IntN(4000)) * time.Microsecond)
 		p.kill()
 		return nil, nil
 	})
@@ -130,15 +130,19 @@ func checkKilledSending(t testing.TB, c carrier) {
 				t.Skip("the child does not send")
 			}
 			a, files, arg, release := c.giveTo(t)
-			p := start(t, c, files, arg, task{Do: "send", Sender: 1, Large: 50_000 + rand.IntN(400_000)})
+			filled := round%2 == 1 && caps.Reliable // then it is in mid-frame, mostly
+			p := start(t, c, files, arg, task{Do: "send", Sender: 1, Large: 50_000 + rand.IntN(400_000), Full: filled})
 			if caps.EndOfFile {
 				release()
 			}
-			var gone *call
-			if round%2 == 0 {
-				gone = killSoon(p, 0)
-			} else { // when it has filled what there is, mostly, and is in mid-frame
-				gone = killSoon(p, 15*time.Millisecond)
+			if filled {
+				if line := p.line(t); line != "full" {
+					t.Fatalf("a child that fills the carrier: %s", line)
+				}
+				p.kill()
+			}
+			gone := killSoon(p)
+			if filled {
 				gone.wait(t, "a killed process's end")
 			}
 			remainder(t, a, newLedger(), 0, gone)
@@ -162,7 +166,7 @@ func checkKilledReceiving(t testing.TB, c carrier) {
 			a, files, arg, release := c.giveTo(t)
 			p := start(t, c, files, arg, task{Do: "receive"})
 			release()
-			gone := killSoon(p, 0)
+			gone := killSoon(p)
 			_, err := begin(func() ([]byte, error) {
 				for seq := uint32(0); ; seq++ {
 					size := sizeOf(a, int(seq))
@@ -204,7 +208,7 @@ func checkKilledSender(t testing.TB, c carrier) {
 				start(t, c, files, arg, task{Do: "send", Sender: 2, Count: n}),
 			}
 			release()
-			gone := killSoon(p, 0)
+			gone := killSoon(p)
 			l := newLedger()
 			for seq := range uint32(n) {
 				l.send(1, seq, nil)
@@ -254,7 +258,7 @@ func checkKilledReceiver(t testing.TB, c carrier) {
 				start(t, c, files, arg, task{Do: "receive"}),
 			}
 			release()
-			gone := killSoon(p, 0)
+			gone := killSoon(p)
 			l := newLedger()
 			within(t, "sending while one of the receivers is killed", func() { stream(l, a, 1, rounds(300)) })
 			gone.wait(t, "a killed process's end")

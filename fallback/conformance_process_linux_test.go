@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A task is what a child process of the suite does with its end.
@@ -20,8 +21,9 @@ type task struct {
 	Arg     string // what give returned
 	Do      string // echo, send, receive, idle
 	Sender  uint32
-	Count   int // messages to send, 0: until it is killed
-	Large   int // bytes in each third message; all others are mixed
+	Count   int  // messages to send, 0: until it is killed
+	Large   int  // bytes in each third message; all others are mixed
+	Full    bool // say "full" when Send waits for room
 }
 
 const taskEnv = "SHMCHAN_CONFORMANCE_TASK"
@@ -60,7 +62,13 @@ func (k task) do() error {
 	case "echo":
 		err = echo(c)
 	case "send":
-		err = k.send(c)
+		s := begin(func() ([]byte, error) { return nil, k.send(c) })
+		for k.Full && s.settle(time.Now().Add(time.Hour)) {
+			fmt.Println("full")
+			k.Full = false
+		}
+		<-s.done
+		err = s.err
 	case "receive":
 		l := newLedger()
 		gather(l, c)

@@ -172,21 +172,16 @@ func (c *call) returned() bool {
 	}
 }
 
-// rests returns when the call's goroutine waits for something (true) or has returned (false).
-// The runtime's own account of it is the event. A state that passes (a system call that does
-// not block) is told from one that stays by looking several times.
-func (c *call) rests(t testing.TB, what string) bool {
-	t.Helper()
+// settle returns when the call's goroutine waits for something (true), has returned (false),
+// or time is over (false). The runtime's own account of it is the event. A state that passes
+// (a system call that does not block) is told from one that stays by looking several times.
+func (c *call) settle(end time.Time) bool {
 	if c.num == 0 {
 		c.num = <-c.id
 	}
-	deadline := time.Now().Add(patienceOf(t))
 	for seen, before := 0, ""; seen < 3; time.Sleep(time.Millisecond) {
-		if c.returned() {
+		if c.returned() || time.Now().After(end) {
 			return false
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not come to rest: %s", what, before)
 		}
 		switch state := goroutineState(c.num); {
 		case state == "" || state == "running" || state == "runnable":
@@ -198,6 +193,16 @@ func (c *call) rests(t testing.TB, what string) bool {
 		}
 	}
 	return true
+}
+
+// rests is settle, with patience.
+func (c *call) rests(t testing.TB, what string) bool {
+	t.Helper()
+	rests := c.settle(time.Now().Add(patienceOf(t)))
+	if !rests && !c.returned() {
+		t.Fatalf("%s neither returns nor comes to rest", what)
+	}
+	return rests
 }
 
 // awaitBlocked is rests of a call that must not return.
