@@ -50,10 +50,10 @@ type streamBench interface {
 
 type streamBenchConn struct{ Conn }
 
-func (c streamBenchConn) send(msg []byte) error { return c.Send(nil, msg) } //nolint:staticcheck // nil: never ends
+func (c streamBenchConn) send(msg []byte) error { return c.Send(streamNever, msg) }
 
 func (c streamBenchConn) receive(msg []byte) error {
-	got, err := c.Receive(nil, msg[:0]) //nolint:staticcheck // nil: never ends
+	got, err := c.Receive(streamNever, msg[:0])
 	if err == nil && len(got) != len(msg) {
 		return io.ErrUnexpectedEOF
 	}

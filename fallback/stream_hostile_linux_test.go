@@ -63,14 +63,14 @@ func TestStreamHostileBytesAreErrFrameAndStayIt(t *testing.T) {
 			_, err := other.Write(b)
 			require.NoError(t, err)
 			for range 2 {
-				_, err = c.Receive(nil, nil) //nolint:staticcheck // nil: never ends
+				_, err = c.Receive(streamNever, nil)
 				require.ErrorIs(t, err, ErrFrame)
 				_, err = c.TryReceive(nil)
 				require.ErrorIs(t, err, ErrFrame)
-				_, _, err = ReceiveFiles(nil, c, nil) //nolint:staticcheck // as above
+				_, _, err = ReceiveFiles(streamNever, c, nil)
 				require.ErrorIs(t, err, ErrFrame)
 			}
-			require.NoError(t, c.Send(nil, []byte("the way back is sound"))) //nolint:staticcheck // as above
+			require.NoError(t, c.Send(streamNever, []byte("the way back is sound")))
 		})
 	}
 }
@@ -98,7 +98,7 @@ func TestStreamHostileDescriptorsAreClosed(t *testing.T) {
 			}
 			other.Close()
 			for {
-				_, files, err := ReceiveFiles(nil, c, nil) //nolint:staticcheck // nil: never ends
+				_, files, err := ReceiveFiles(streamNever, c, nil)
 				for _, f := range files {
 					f.Close()
 				}
@@ -117,7 +117,7 @@ func TestStreamDescriptorsOfAbortedFramesAreClosed(t *testing.T) {
 	c, other := streamTestEnd(t)
 	streamTestSend(t, other, f, 2, streamTestFrame([]byte("no"), 2, frameAbort))
 	streamTestSend(t, other, f, 1, streamTestFrame([]byte("yes"), 1, frameCommit))
-	msg, files, err := ReceiveFiles(nil, c, nil) //nolint:staticcheck // nil: never ends
+	msg, files, err := ReceiveFiles(streamNever, c, nil)
 	require.NoError(t, err)
 	require.Equal(t, "yes", string(msg))
 	require.Len(t, files, 1)
@@ -151,12 +151,12 @@ func TestStreamPeerKilledInMidFrameHasNotSentIt(t *testing.T) {
 	defer func() { _ = cmd.Wait() }()
 	defer func() { _ = cmd.Process.Kill() }()
 	require.NoError(t, other.Close())
-	msg, err := c.Receive(nil, nil) //nolint:staticcheck // nil: never ends
+	msg, err := c.Receive(streamNever, nil)
 	require.NoError(t, err)
 	require.Equal(t, "whole", string(msg))
 	done := make(chan error)
 	go func() {
-		msg, err := c.Receive(nil, []byte("mine")) //nolint:staticcheck // as above
+		msg, err := c.Receive(streamNever, []byte("mine"))
 		if string(msg) != "mine" {
 			err = fmt.Errorf("%d bytes came, %w", len(msg), err)
 		}

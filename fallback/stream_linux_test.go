@@ -363,7 +363,8 @@ func TestTCPSetsItsOptionsAndRefusesWhatItLacks(t *testing.T) {
 	a, b := streamTestTCP(t, x), streamTestTCP(t, y)
 	require.NoError(t, controlSocket(a.(*streamConn).sock.file, func(fd int) error {
 		for _, o := range [][3]int{
-			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 30},
 		} {
 			v, err := unix.GetsockoptInt(fd, o[0], o[1])

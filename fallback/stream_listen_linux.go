@@ -60,7 +60,7 @@ func (s *StreamListener) Accept(ctx context.Context) (Conn, error) {
 		conn, err = newTCP(c, s.config)
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 	}
 	return conn, err
 }

@@ -2,9 +2,7 @@ package fallback
 
 import (
 	"context"
-	"errors"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,7 +56,7 @@ func (s *streamConn) Send(ctx context.Context, msg []byte) error {
 	return s.send(ctx, msg, nil, 0, true)
 }
 
-func (s *streamConn) TrySend(msg []byte) error { return s.send(nil, msg, nil, 0, false) }
+func (s *streamConn) TrySend(msg []byte) error { return s.send(streamForever, msg, nil, 0, false) }
 
 // SendFiles sends the descriptors with the first byte of the frame, unix(7) SCM_RIGHTS. More
 // than MaxRights are refused: ErrTooLarge.
@@ -94,8 +92,8 @@ func (s *streamConn) send(ctx context.Context, msg, rights []byte, files int, wa
 
 // sendError names the operation where the error is not one that comes all the time.
 func (s *streamConn) sendError(err error) error {
-	switch err { //nolint:errorlint // these come as they are
-	case nil, ErrWouldBlock, context.Canceled, context.DeadlineExceeded:
+	switch err {
+	case nil, ErrWouldBlock, context.Canceled, context.DeadlineExceeded: //nolint:errorlint // as they come from below
 		return err
 	}
 	return opError(s.kind, "send", "", err)
@@ -207,130 +205,9 @@ func (s *streamConn) flush() {
 	o.held <- struct{}{}
 	if len(o.rest) > 0 && o.broken == nil && (o.restSent || !o.isOver.Load()) {
 		o.lingers = o.restSent
-		_ = s.sendRest(nil, true)
+		_ = s.sendRest(streamForever, true)
 		o.lingers = false
 	}
 	o.flushing = false
 	s.releaseSend()
-}
-
-// transmit sends what is loaded. It returns nil if all is gone.
-func (s *streamConn) transmit(ctx context.Context, wait bool) error {
-	o := &s.out
-	o.errno = 0
-	o.wait = wait && (ctx == nil || ctx.Done() == nil)
-	s.pushSome()
-	var err error
-	if wait && o.errno == unix.EAGAIN {
-		o.errno = 0
-		err = s.pushInPoller(ctx)
-	}
-	switch {
-	case o.off == o.total:
-		return nil
-	case err != nil:
-		return err
-	case o.errno == unix.EAGAIN:
-		return ErrWouldBlock
-	case isGone(o.errno):
-		o.broken = syscall.EPIPE
-		if o.errno != unix.EPIPE && o.errno != unix.ECONNRESET {
-			o.broken = errors.Join(syscall.EPIPE, os.NewSyscallError("sendmsg", o.errno))
-		}
-		return o.broken
-	}
-	return os.NewSyscallError("sendmsg", o.errno)
-}
-
-// pushInPoller waits for room as long as it takes.
-func (s *streamConn) pushInPoller(ctx context.Context) error {
-	o := &s.out
-	raw, err := s.sock.enterPoller(false)
-	if err != nil {
-		return err
-	}
-	defer s.sock.leave()
-	if o.wait && o.hurry.rest > 0 {
-		o.hurry.rest--
-	}
-	return o.interruptible(ctx, func() error {
-		for {
-			if o.isOver.Load() && !o.lingers {
-				return os.ErrClosed
-			}
-			err := raw.Write(o.push)
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				return closedError(err)
-			}
-			if err := o.stirred(ctx); err != nil && !o.lingers {
-				return err
-			}
-		}
-	})
-}
-
-// pushSome gives the kernel what it takes; if there is no more room, and it may, it waits in
-// the kernel for that.
-func (s *streamConn) pushSome() {
-	o := &s.out
-	o.pushOn(s.sock.fd, sendFlags)
-	if o.errno != unix.EAGAIN || !o.wait || o.hurry.rest > 0 || !s.sock.sit() {
-		return
-	}
-	o.errno = 0
-	o.waits.Store(true)
-	o.pushOn(s.sock.fd, sendFlags&^unix.MSG_DONTWAIT)
-	o.waits.Store(false)
-	s.sock.rise()
-	o.hurry.waited(o.errno == unix.EAGAIN)
-}
-
-// pushWhilePolled gives the kernel what it takes. False: it is to be called again when there
-// is room.
-func (s *streamConn) pushWhilePolled(fd uintptr) bool {
-	o := &s.out
-	o.waits.Store(false)
-	o.errno, o.wait = 0, false
-	o.pushOn(int(fd), sendFlags)
-	full := o.errno == unix.EAGAIN
-	o.waits.Store(full)
-	return !full
-}
-
-// pushOn sends until all is gone, or errno says why not.
-func (o *outgoing) pushOn(fd, flags int) {
-	for o.off < o.total {
-		n, errno := o.pushOnce(fd, flags)
-		switch errno {
-		case 0:
-			if o.off += n; o.off < o.total && o.wait && flags&unix.MSG_DONTWAIT != 0 {
-				o.errno = unix.EAGAIN // it would be
-				return
-			}
-		case unix.EINTR:
-		default:
-			o.errno = errno
-			return
-		}
-	}
-}
-
-func (o *outgoing) pushOnce(fd, flags int) (int, unix.Errno) {
-	withRights := o.off == 0 && len(o.rights) > 0
-	if o.bytes != nil && !withRights {
-		return sendBytes(fd, o.bytes[o.off:], flags)
-	}
-	v := &o.vec
-	v.clear()
-	if o.bytes != nil {
-		v.add(o.bytes[o.off:])
-	} else {
-		for _, piece := range o.pieces() {
-			v.add(piece)
-		}
-	}
-	if withRights {
-		v.control(o.rights)
-	}
-	return v.send(fd, flags)
 }

@@ -75,7 +75,7 @@ func newStreamSocket(c netSocket) (*streamSocket, error) {
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	c.Close() // and out of the poller
+	_ = c.Close() // and out of the poller
 	return &streamSocket{file: os.NewFile(uintptr(fd), "socket"), fd: fd}, nil
 }
 
@@ -176,7 +176,7 @@ func (s *streamSocket) enterPoller(pin bool) (syscall.RawConn, error) {
 		}
 		poller := c.(netSocket)
 		if s.pollerRaw, err = poller.SyscallConn(); err != nil {
-			poller.Close()
+			_ = poller.Close()
 			return nil, err
 		}
 		s.poller = poller
@@ -209,7 +209,7 @@ func (s *streamSocket) leavePoller() {
 	defer s.mu.Unlock()
 	if s.users == 0 && !s.pinned && s.poller != nil {
 		s.polled.Store(false)
-		s.poller.Close()
+		_ = s.poller.Close()
 		s.poller = nil
 	}
 }
@@ -251,7 +251,7 @@ func (s *streamSocket) end() {
 	s.poller = nil
 	s.mu.Unlock()
 	if poller != nil {
-		poller.Close()
+		_ = poller.Close()
 	}
 	s.file.Close()
 }

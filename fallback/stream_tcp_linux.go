@@ -54,12 +54,12 @@ func TCPFromFile(f *os.File, opts ...StreamOption) (Conn, error) {
 	}
 	t, ok := c.(*net.TCPConn)
 	if !ok {
-		c.Close()
+		_ = c.Close()
 		return nil, opError(KindTCP, "open", "", fmt.Errorf("it is no TCP socket: %w", syscall.EPROTOTYPE))
 	}
 	conn, err := TCP(t, opts...)
 	if err != nil {
-		t.Close()
+		_ = t.Close()
 	}
 	return conn, err
 }
@@ -81,7 +81,7 @@ func DialTCP(ctx context.Context, addr string, opts ...StreamOption) (Conn, erro
 	}
 	conn, err := newTCP(c.(*net.TCPConn), config)
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 	}
 	return conn, err
 }

@@ -58,12 +58,12 @@ func UnixStreamFromFile(f *os.File, opts ...StreamOption) (Conn, error) {
 	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
-		c.Close()
+		_ = c.Close()
 		return nil, opError(KindUnixStream, "open", "", fmt.Errorf("it is no UNIX socket: %w", syscall.EPROTOTYPE))
 	}
 	conn, err := UnixStream(u, opts...)
 	if err != nil {
-		u.Close()
+		_ = u.Close()
 	}
 	return conn, err
 }
@@ -85,7 +85,7 @@ func UnixStreamPair(opts ...StreamOption) (a, b Conn, err error) {
 	}
 	if err != nil {
 		if ends[0] != nil {
-			ends[0].Close()
+			_ = ends[0].Close()
 		}
 		return nil, nil, err
 	}
@@ -138,7 +138,7 @@ func DialUnixStream(ctx context.Context, path string, opts ...StreamOption) (Con
 		if err == nil {
 			conn, err := newUnixStream(c.(*net.UnixConn), config)
 			if err != nil {
-				c.Close()
+				_ = c.Close()
 			}
 			return conn, err
 		}
