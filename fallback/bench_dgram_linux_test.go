@@ -143,7 +143,7 @@ func packetRoundTrip(x, y packetEnd, size int) (run packetRun, stop func() error
 
 // packetThroughput: y answers every window-th message, so that UDP loses none.
 func packetThroughput(x, y packetEnd, size int) (run packetRun, stop func() error) {
-	window := max(2, min(64, 1<<17/size))
+	window := max(2, min(256, 1<<18/size))
 	done := make(chan error, 1)
 	go func() {
 		buf := make([]byte, 1<<17)

@@ -97,9 +97,7 @@ func (c *packetCall) tryReceive(fd uintptr) {
 		defer c.p.udp.receiving.Unlock()
 	}
 	for range 100 {
-		if c.recv(fd); c.errno != 0 {
-			c.giveBack()
-		}
+		c.recv(fd)
 		switch {
 		case c.errno == 0:
 		case c.errno == unix.EINTR:
@@ -122,7 +120,6 @@ func (c *packetCall) tryReceive(fd uintptr) {
 		if c.p.udp.receive(c) {
 			return
 		}
-		c.giveBack()
 	}
 	c.errno = unix.EINTR
 }
@@ -137,6 +134,11 @@ func (c *packetCall) controlLen() int {
 // spin tries once each time that the poller sees something, and the first time some more, and
 // says whether that is enough.
 func (c *packetCall) spin(fd uintptr) (done bool) {
+	defer func() {
+		if !done {
+			c.giveBack()
+		}
+	}()
 	c.tries++
 	c.tryReceive(fd)
 	if c.tries > 1 || c.errno != unix.EAGAIN {
@@ -185,7 +187,9 @@ func (c *packetCall) recv(fd uintptr) {
 }
 
 func (c *packetCall) getScratch() []byte {
-	c.scratch = c.p.scratch.Get().(*[]byte)
+	if c.scratch == nil {
+		c.scratch = c.p.scratch.Get().(*[]byte)
+	}
 	return *c.scratch
 }
 

@@ -289,6 +289,7 @@ func (p *packets) receive(ctx context.Context, dst []byte, extra *packetExtra, t
 				return dst, ErrWouldBlock
 			}
 		}
+		c.giveBack() // whoever waits holds no memory
 		if err := p.reading.await(ctx, c.receiveReady, nil); err != nil {
 			return dst, p.failed("receive", err)
 		}

@@ -6,18 +6,24 @@ import (
 )
 
 // A packetSpin is how often a receiver tries again before it waits in the poller. A wait
-// there costs two more tries, epoll_wait(2) and the waking of a thread, as much as some tens
-// of tries: who answers within that time is met without. It learns from how often that
-// was in vain, so that who waits long for each message soon spends next to nothing.
+// there costs epoll_wait(2) and, as a rule, the waking of a thread: as much as some tens of
+// tries. Who answers within that time is met without it. It learns: tries in vain
+// become fewer, down to none, and then there is only now and then a probe, ever more rarely.
+//
+// Measured between two processes on two CPUs of a busy virtual machine: an answer after some 7
+// tries or 5 µs, against 10 µs for threads that sleep in recv(2) and 20 µs through the poller.
+// But if the other side gets no CPU of its own all tries are in vain.
 type packetSpin struct {
 	budget atomic.Int32 // tries
-	vain   atomic.Int32 // waits since it was tried
+	waits  atomic.Int32 // until the next probe
+	pause  atomic.Int32 // waits between probes
 }
 
 const (
-	packetSpinMost  = 24
-	packetSpinProbe = 8
-	packetSpinEvery = 64 // waits, then it probes again
+	packetSpinMost   = 40 // tries
+	packetSpinProbe  = 64
+	packetProbeLeast = 16 // waits
+	packetProbeMost  = 2048
 )
 
 // With one CPU, nobody can answer meanwhile.
@@ -30,19 +36,23 @@ func (s *packetSpin) tries() int32 {
 	if n := s.budget.Load(); n > 0 {
 		return n
 	}
-	if s.vain.Add(1)%packetSpinEvery != 1 {
+	if s.waits.Add(-1) >= 0 {
 		return 0
 	}
+	pause := min(packetProbeMost, max(packetProbeLeast, 2*s.pause.Load()))
+	s.pause.Store(pause)
+	s.waits.Store(pause)
 	return packetSpinProbe
 }
 
-// learn is told how many tries there were to be, and how many were left when the message came.
+// learn is told how many tries there were to be, how many were left, and whether a message came.
 func (s *packetSpin) learn(tries, left int32, came bool) {
 	switch {
 	case tries == 0:
 	case came:
-		s.budget.Store(min(packetSpinMost, max(tries, 2*(tries-left)+2)))
+		s.budget.Store(min(packetSpinMost, 2*(tries-left)+8))
+		s.pause.Store(0)
 	default:
-		s.budget.Store(tries / 4)
+		s.budget.Store(tries / 2)
 	}
 }

@@ -167,7 +167,7 @@ func packetFill(c Conn) error {
 	for {
 		switch err := c.TrySend(make([]byte, 1000)); err {
 		case nil:
-		case ErrWouldBlock: //nolint:errorlint // exactly
+		case ErrWouldBlock:
 			return nil
 		default:
 			return err
