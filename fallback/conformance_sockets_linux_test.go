@@ -226,8 +226,14 @@ func socketError(err error) error {
 }
 
 func (c *procConn) CloseSend() error { return Refuse(KindShared, "half-close") }
-func (c *procConn) MaxMessage() int  { return procMax }
-func (c *procConn) Kind() Kind       { return KindShared }
+func (c *procConn) MaxMessage() int {
+	if c.packets {
+		return packetMax
+	}
+	return procMax
+}
+
+func (c *procConn) Kind() Kind { return KindShared }
 func (c *procConn) Peer() (Credentials, error) {
 	return Credentials{}, Refuse(KindShared, "credentials")
 }
