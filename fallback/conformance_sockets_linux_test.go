@@ -182,7 +182,7 @@ func (c *procConn) receive(ctx context.Context, dst []byte, wait bool) ([]byte, 
 	}
 	n := int(binary.LittleEndian.Uint32(head[:]))
 	if c.fault == "believes a length" {
-		dst = slices.Grow(dst, min(n, 1<<30))
+		dst = slices.Grow(dst, min(n, 1<<26))
 	}
 	if n > procMax && (c.fault != "delivers more than MaxMessage" || n > 2*procMax) {
 		switch c.fault {
