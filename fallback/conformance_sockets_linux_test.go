@@ -182,7 +182,7 @@ func (c *procConn) receive(ctx context.Context, dst []byte, wait bool) ([]byte, 
 	}
 	n := int(binary.LittleEndian.Uint32(head[:]))
 	if c.fault == "believes a length" {
-		dst = slices.Grow(dst, min(n, 1<<30))
+		dst = slices.Grow(dst, min(n, 1<<26))
 	}
 	if n > procMax && (c.fault != "delivers more than MaxMessage" || n > 2*procMax) {
 		switch c.fault {
@@ -226,8 +226,14 @@ func socketError(err error) error {
 }
 
 func (c *procConn) CloseSend() error { return Refuse(KindShared, "half-close") }
-func (c *procConn) MaxMessage() int  { return procMax }
-func (c *procConn) Kind() Kind       { return KindShared }
+func (c *procConn) MaxMessage() int {
+	if c.packets {
+		return packetMax
+	}
+	return procMax
+}
+
+func (c *procConn) Kind() Kind { return KindShared }
 func (c *procConn) Peer() (Credentials, error) {
 	return Credentials{}, Refuse(KindShared, "credentials")
 }
