@@ -43,9 +43,9 @@ var overCarriers = []overCarrier{
 	}},
 	{"FIFO", func(t testing.TB) (fallback.Conn, fallback.Conn) {
 		path := filepath.Join(t.TempDir(), "fifo")
-		r, err := fallback.FIFO(nil, path, os.O_RDONLY|os.O_CREATE)
+		r, err := fallback.FIFO(context.Background(), path, os.O_RDONLY|os.O_CREATE)
 		require.NoError(t, err)
-		w, err := fallback.FIFO(nil, path, os.O_WRONLY)
+		w, err := fallback.FIFO(context.Background(), path, os.O_WRONLY)
 		require.NoError(t, err)
 		return w, r
 	}},
@@ -96,9 +96,9 @@ var overCarriers = []overCarrier{
 		l, err := fallback.ListenTCP("127.0.0.1:0")
 		require.NoError(t, err)
 		defer l.Close()
-		a, err := fallback.DialTCP(nil, l.Addr())
+		a, err := fallback.DialTCP(context.Background(), l.Addr())
 		require.NoError(t, err)
-		b, err := l.Accept(nil)
+		b, err := l.Accept(context.Background())
 		require.NoError(t, err)
 		return a, b
 	}},
@@ -652,7 +652,7 @@ func TestOverForeignMessagesAreErrCorruptAndTheNextIsGood(t *testing.T) {
 			if len(bad) == 0 && a.Kind() == fallback.KindPipe && a.Capabilities().Boundaries {
 				continue
 			}
-			require.NoError(t, a.Send(nil, bad))
+			require.NoError(t, a.Send(context.Background(), bad))
 			_, err := rx.RecvContext(context.Background())
 			var differs *channel.MismatchError
 			if !errors.As(err, &differs) {

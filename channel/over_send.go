@@ -200,9 +200,7 @@ func (o *over) sendError(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if errors.Is(err, syscall.EPIPE) {
-		if o.shape == shapeDuplex {
-			o.listen() // it may have closed before it went
-		}
+		o.lookForClose() // it may have closed before it went
 		o.end(endLost)
 	}
 	return o.errorOf(err)
