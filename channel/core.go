@@ -232,3 +232,12 @@ func (k *core) file() (*os.File, error) {
 	}
 	return k.obj.File()
 }
+
+// pair is what another process joins the channel by, whoever that is.
+func (k *core) pair() (mem, lock *os.File, err error) {
+	if !k.enter() {
+		return nil, nil, ErrDetached
+	}
+	defer k.leave()
+	return k.obj.Pair()
+}

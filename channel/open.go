@@ -181,7 +181,7 @@ func prepare[T any](op, name string, capacity int, opts []Option, named bool) (*
 			return fail(err)
 		}
 	}
-	if capacity < -1 || capacity == -1 && op != "attach" && op != "from file" {
+	if capacity < -1 || capacity == -1 && op != "attach" && op != "from file" && op != "dial" {
 		return fail(fmt.Errorf("capacity %d: %w", capacity, fs.ErrInvalid))
 	}
 	if p.ti, err = describe[T](p.cfg.codec != nil); err != nil {

@@ -39,6 +39,7 @@ type config struct {
 	space      int
 	spin       SpinPolicy
 	noFallback bool
+	setup      setup
 	err        error // the first bad option
 }
 

@@ -41,6 +41,11 @@ func FromFile(f *os.File, minSize int64) (*Object, error) {
 	return nil, unsupported("from file", "")
 }
 
+// FromPair maps the object of a pair of descriptors. Not on this system.
+func FromPair(mem, lock *os.File, minSize int64) (*Object, error) {
+	return nil, unsupported("from pair", "")
+}
+
 // Unlink removes a name. Not on this system.
 func Unlink(dir, name string) error { return unsupported("unlink", display(dir, name)) }
 
@@ -58,6 +63,9 @@ func (o *Object) ID() (dev, ino uint64) { return 0, 0 }
 
 // File returns a new descriptor of the object.
 func (o *Object) File() (*os.File, error) { return nil, unsupported("file", "") }
+
+// Pair returns descriptors for FromPair.
+func (o *Object) Pair() (mem, lock *os.File, err error) { return nil, nil, unsupported("pair", "") }
 
 // Sync puts the memory into the file.
 func (o *Object) Sync() error { return unsupported("sync", "") }

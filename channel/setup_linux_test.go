@@ -1,0 +1,696 @@
+package channel_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/shmchan/shmchan/channel"
+	"github.com/shmchan/shmchan/fallback"
+)
+
+// Setup through a socket: Listen and Dial.
+
+// setupPath is a path for a socket in a directory that other users may enter.
+func setupPath(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "shmchan") // t.TempDir is closed to nobody
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return filepath.Join(dir, "socket")
+}
+
+func setupListen[T any](t testing.TB, path string, capacity int, opts ...channel.Option) *channel.Listener[T] {
+	t.Helper()
+	l, err := channel.Listen[T](path, capacity, opts...)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func patient(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(bg, watchdog)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func setupAccept[T any](t testing.TB, l *channel.Listener[T]) (*channel.Chan[T], fallback.Credentials) {
+	t.Helper()
+	c, peer, err := l.Accept(patient(t))
+	return semOwn(t, c, err), peer
+}
+
+func setupDial[T any](t testing.TB, path string, opts ...channel.Option) *channel.Chan[T] {
+	t.Helper()
+	c, err := channel.Dial[T](patient(t), path, opts...)
+	return semOwn(t, c, err)
+}
+
+func TestDialGetsAChannelOfItsOwn(t *testing.T) {
+	for _, path := range []string{setupPath(t), "@" + newName("abstract")} {
+		for _, mode := range semModes {
+			for _, capacity := range []int{0, 1, 100} {
+				t.Run(fmt.Sprintf("%v/%s/%d", path[0] == '@', mode.name, capacity), func(t *testing.T) {
+					l := setupListen[string](t, path, capacity, mode.opt)
+					require.Equal(t, path, l.Path())
+					var dialled, taken [3]*channel.Chan[string]
+					for i := range dialled {
+						dialled[i] = setupDial[string](t, path)
+						require.Equal(t, capacity, dialled[i].Cap())
+						require.Empty(t, dialled[i].Name())
+						var peer fallback.Credentials
+						taken[i], peer = setupAccept(t, l)
+						require.Equal(t, fallback.Credentials{PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid()}, peer)
+					}
+					for i := range dialled {
+						sent := semSend(dialled[i], fmt.Sprint("hello ", i))
+						got := semRecv(taken[i]).wait()
+						require.NoError(t, got.err)
+						require.Equal(t, fmt.Sprint("hello ", i), got.v)
+						require.NoError(t, sent.wait())
+					}
+					require.NoError(t, l.Close())
+					require.NoError(t, taken[0].Close()) // outlives the listener
+					semIs(t, dialled[0].Send("x"), channel.ErrClosed)
+				})
+			}
+		}
+	}
+}
+
+func TestDialDoesNotWaitForAccept(t *testing.T) {
+	path := setupPath(t)
+	l := setupListen[int](t, path, 4)
+	a, b := setupDial[int](t, path), setupDial[int](t, path)
+	require.NoError(t, a.Send(1))
+	require.NoError(t, b.Send(2))
+	x, _ := setupAccept(t, l)
+	y, _ := setupAccept(t, l)
+	got := []int{semRecv(x).wait().v, semRecv(y).wait().v}
+	require.ElementsMatch(t, []int{1, 2}, got)
+}
+
+func TestManyDialAtOnce(t *testing.T) {
+	path := setupPath(t)
+	l := setupListen[int](t, path, 1)
+	const many = 100
+	var wg sync.WaitGroup
+	for i := range many {
+		wg.Go(func() {
+			c, err := channel.Dial[int](patient(t), path)
+			if !assert.NoError(t, err) {
+				return
+			}
+			assert.NoError(t, c.Send(i))
+			assert.NoError(t, c.Detach())
+		})
+	}
+	seen := map[int]bool{}
+	for range many {
+		c, _ := setupAccept(t, l)
+		got := semRecv(c).wait()
+		require.NoError(t, got.err)
+		seen[got.v] = true
+		require.NoError(t, c.Detach())
+	}
+	wg.Wait()
+	require.Len(t, seen, many)
+}
+
+func TestListenSharedGivesTheSameChannelToAll(t *testing.T) {
+	path := setupPath(t)
+	ch := semNew[int](t, 10)
+	l, err := channel.ListenShared(path, ch)
+	require.NoError(t, err)
+	a, b := setupDial[int](t, path), setupDial[int](t, path)
+	require.NoError(t, a.Send(1))
+	semWant(t, b, 1)
+	require.NoError(t, b.Send(2))
+	semWant(t, ch, 2)
+	for range 2 {
+		c, peer, err := l.Accept(patient(t))
+		require.NoError(t, err)
+		require.Same(t, ch, c)
+		require.Equal(t, os.Getpid(), peer.PID)
+	}
+	for range 70 { // more than anyone asks for
+		c, err := channel.Dial[int](patient(t), path)
+		require.NoError(t, err)
+		require.NoError(t, c.Detach())
+	}
+	require.NoError(t, l.Close())
+	require.NoError(t, ch.Send(3)) // stays
+	semWant(t, a, 3)
+
+	// What came through one socket can go on through another.
+	l2, err := channel.ListenShared(path, a)
+	require.NoError(t, err)
+	d := setupDial[int](t, path)
+	require.NoError(t, d.Send(4))
+	semWant(t, ch, 4)
+	require.NoError(t, l2.Close())
+}
+
+func TestListenSharedRefusesWhatCouldBeCutShort(t *testing.T) {
+	_, err := channel.ListenShared(setupPath(t), semCreate[int](t, uniqueName(t), 4))
+	semIs(t, err, fs.ErrInvalid, "sealed")
+	c := semNew[int](t, 4)
+	require.NoError(t, c.Detach())
+	_, err = channel.ListenShared(setupPath(t), c)
+	require.ErrorIs(t, err, channel.ErrDetached)
+}
+
+// told collects what OnRefused tells.
+type told chan error
+
+func (r told) option() channel.Option {
+	return channel.OnRefused(func(_ fallback.Credentials, why error) { r <- why })
+}
+
+func (r told) next(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-r:
+		return err
+	case <-time.After(watchdog):
+		t.Fatal("OnRefused was not called")
+		return nil
+	}
+}
+
+func TestBothSidesHearWhatDiffers(t *testing.T) {
+	path := setupPath(t)
+	refused := make(told, 10)
+	setupListen[string](t, path, 4, channel.MaxMessage(100), channel.Space(5000), refused.option())
+	for _, c := range []struct {
+		what, here, there string
+		dial              func() error
+	}{
+		{"type", "int64", "string", func() error { _, err := channel.Dial[int64](patient(t), path); return err }},
+		{"type", "[]uint8", "string", func() error { _, err := channel.Dial[[]byte](patient(t), path); return err }},
+		{"capacity", "5", "4", func() error { _, err := channel.Dial[string](patient(t), path, channel.WantCapacity(5)); return err }},
+		{"mode", "SPSC", "MPMC", func() error { _, err := channel.Dial[string](patient(t), path, channel.SPSC()); return err }},
+		{"max message", "101", "100", func() error { _, err := channel.Dial[string](patient(t), path, channel.MaxMessage(101)); return err }},
+		{"space", "5001", "5000", func() error { _, err := channel.Dial[string](patient(t), path, channel.Space(5001)); return err }},
+	} {
+		var here, there *channel.MismatchError
+		err := c.dial()
+		require.ErrorAs(t, err, &here, "%s: %v", c.what, err)
+		require.ErrorAs(t, refused.next(t), &there)
+		assert.Equal(t, c.what, here.What)
+		assert.Equal(t, c.what, there.What)
+		assert.Equal(t, here.Want, there.Have)
+		assert.Equal(t, here.Have, there.Want)
+		assert.Contains(t, here.Want, c.here)
+		assert.Contains(t, here.Have, c.there)
+		semSays(t, err, "dial", path, "the "+c.what+" differs: here "+c.here)
+	}
+	setupDial[string](t, path, channel.WantCapacity(4), channel.MPMC(), channel.MaxMessage(100), channel.Space(5000))
+}
+
+var errUnwanted = errors.New("unwanted")
+
+func TestCheckPeerRefusesBeforeAnythingIsHandedOver(t *testing.T) {
+	path := setupPath(t)
+	refused := make(told, 1)
+	var seen fallback.Credentials
+	allowed := false
+	check := channel.CheckPeer(func(peer fallback.Credentials) error {
+		seen = peer
+		if allowed {
+			return nil
+		}
+		return errUnwanted
+	})
+	l := setupListen[int](t, path, 4, check, refused.option())
+	_, err := channel.Dial[int](patient(t), path)
+	require.ErrorIs(t, err, fs.ErrPermission)
+	require.NotContains(t, err.Error(), "unwanted", "the reason is the listener's own")
+	require.ErrorIs(t, refused.next(t), errUnwanted)
+	require.Equal(t, os.Getpid(), seen.PID)
+
+	allowed = true
+	setupDial[int](t, path)
+	setupAccept(t, l)
+
+	_, err = channel.Dial[int](patient(t), path, channel.CheckPeer(func(peer fallback.Credentials) error {
+		if peer.PID != os.Getpid() || peer.UID != os.Getuid() {
+			t.Errorf("the listener is %+v", peer)
+		}
+		return errUnwanted
+	}))
+	require.ErrorIs(t, err, errUnwanted)
+	require.Error(t, refused.next(t)) // it has left
+}
+
+// rawDial connects as somebody who does not speak the language.
+func rawDial(t testing.TB, path string) *net.UnixConn {
+	t.Helper()
+	c, err := net.Dial("unixpacket", path)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c.(*net.UnixConn)
+}
+
+// rawHello is a hello of that version and ABI, for uint64.
+func rawHello(version, abi uint32) []byte {
+	b := append([]byte("shmchan"), 'H')
+	b = binary.LittleEndian.AppendUint32(b, version)
+	b = binary.LittleEndian.AppendUint32(b, abi)
+	return append(b, make([]byte, 4+4+8+8+8+8+8+2)...)
+}
+
+func TestStrangersAreDroppedAndDisturbNobody(t *testing.T) {
+	path := setupPath(t)
+	refused := make(told, 100)
+	l := setupListen[uint64](t, path, 4, refused.option(), channel.HandshakeTimeout(200*time.Millisecond))
+	pipe, err := os.Open("/dev/null")
+	require.NoError(t, err)
+	defer pipe.Close()
+	many := make([]*os.File, fallback.MaxRights)
+	for i := range many {
+		many[i] = pipe
+	}
+	before := openDescriptors()
+	for _, stranger := range []struct {
+		does string
+		do   func(c *net.UnixConn) error
+		want error
+	}{
+		{"says nothing", func(*net.UnixConn) error { return nil }, os.ErrDeadlineExceeded},
+		{"leaves", func(c *net.UnixConn) error { return c.Close() }, nil},
+		{"sends junk", func(c *net.UnixConn) error { _, err := c.Write([]byte("junk")); return err }, fallback.ErrFrame},
+		{"sends much junk", func(c *net.UnixConn) error { _, err := c.Write(make([]byte, 50_000)); return err }, fallback.ErrFrame},
+		{"sends a hello cut short", func(c *net.UnixConn) error { _, err := c.Write(rawHello(1, 1)[:30]); return err }, fallback.ErrFrame},
+		{"sends a hello with more behind", func(c *net.UnixConn) error {
+			_, err := c.Write(append(rawHello(1, 1), 0))
+			return err
+		}, fallback.ErrFrame},
+		{"sends a text longer than its message", func(c *net.UnixConn) error {
+			b := rawHello(1, 1)
+			b[len(b)-1] = 0xff
+			_, err := c.Write(b)
+			return err
+		}, fallback.ErrFrame},
+		{"sends a descriptor", func(c *net.UnixConn) error { return fallback.SendRights(c, rawHello(1, 1), pipe) }, fallback.ErrFrame},
+		{"sends all descriptors there can be", func(c *net.UnixConn) error { return fallback.SendRights(c, rawHello(1, 1), many...) }, fallback.ErrFrame},
+	} {
+		t.Run(stranger.does, func(t *testing.T) {
+			c := rawDial(t, path)
+			require.NoError(t, stranger.do(c))
+			good := setupDial[uint64](t, path) // meanwhile
+			require.NoError(t, good.Send(1))
+			taken, _ := setupAccept(t, l)
+			semWant(t, taken, 1)
+			err := refused.next(t)
+			if stranger.want != nil {
+				require.ErrorIs(t, err, stranger.want)
+				for { // and dropped
+					if _, err := c.Read(make([]byte, 100)); err != nil {
+						break
+					}
+				}
+			}
+			c.Close()
+			require.NoError(t, good.Detach())
+			require.NoError(t, taken.Detach())
+		})
+	}
+	assert.Eventually(t, func() bool { return len(surplus("descriptor", before, openDescriptors())) == 0 },
+		watchdog, time.Millisecond, "descriptors are left: %v", surplus("descriptor", before, openDescriptors()))
+}
+
+func TestManySilentStrangersHoldUpNobody(t *testing.T) {
+	path := setupPath(t)
+	l := setupListen[int](t, path, 4) // with the long time limit
+	for range 100 {
+		rawDial(t, path)
+	}
+	c := setupDial[int](t, path)
+	require.NoError(t, c.Send(1))
+	taken, _ := setupAccept(t, l)
+	semWant(t, taken, 1)
+	require.NoError(t, l.Close()) // does not wait for them
+}
+
+func TestAnotherVersionIsToldSo(t *testing.T) {
+	path := setupPath(t)
+	refused := make(told, 1)
+	setupListen[uint64](t, path, 4, refused.option())
+	for _, hello := range [][]byte{rawHello(1, 99), append(rawHello(2, 1), "something new"...)} {
+		c := rawDial(t, path)
+		_, err := c.Write(hello)
+		require.NoError(t, err)
+		var differs *channel.MismatchError
+		require.ErrorAs(t, refused.next(t), &differs)
+		require.Equal(t, "ABI", differs.What)
+		answer := make([]byte, 4096)
+		n, err := c.Read(answer)
+		require.NoError(t, err)
+		require.Equal(t, "shmchanA\x01\x00\x00\x00\x01\x00\x00\x00\x03\x00ABI", string(answer[:min(n, 21)]))
+	}
+}
+
+// rawListen answers whoever dials first as answer does.
+func rawListen(t testing.TB, answer func(c *net.UnixConn) error) (path string) {
+	t.Helper()
+	path = setupPath(t)
+	l, err := net.Listen("unixpacket", path)
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, err = c.Read(make([]byte, 4096))
+		if err == nil {
+			err = answer(c.(*net.UnixConn))
+		}
+		if err != nil {
+			t.Errorf("answering: %v", err)
+		}
+		_, _ = c.Read(make([]byte, 4096)) // until the other side is through
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return path
+}
+
+const welcome = "shmchanA\x01\x00\x00\x00\x00\x00\x00\x00"
+
+func memfd(t testing.TB, size int64, seals int) *os.File {
+	t.Helper()
+	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	require.NoError(t, err)
+	f := os.NewFile(uintptr(fd), "test")
+	t.Cleanup(func() { f.Close() })
+	require.NoError(t, f.Truncate(size))
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
+	require.NoError(t, err)
+	return f
+}
+
+func TestDialTrustsNoListener(t *testing.T) {
+	const fixed = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+	sealed, unsealed := memfd(t, 4096, fixed), memfd(t, 4096, 0)
+	named := semCreate[uint64](t, uniqueName(t), 4)
+	file, err := named.File()
+	require.NoError(t, err)
+	defer file.Close()
+	other := semNew[string](t, 4)
+	otherFile, err := other.File()
+	require.NoError(t, err)
+	defer otherFile.Close()
+	send := func(text string, files ...*os.File) func(c *net.UnixConn) error {
+		return func(c *net.UnixConn) error { return fallback.SendRights(c, []byte(text), files...) }
+	}
+	var differs *channel.MismatchError
+	before := openDescriptors()
+	for _, listener := range []struct {
+		does   string
+		answer func(c *net.UnixConn) error
+		want   error
+	}{
+		{"answers junk", send("junk"), channel.ErrCorrupt},
+		{"answers nothing, and leaves", func(c *net.UnixConn) error { return c.Close() }, channel.ErrPeerLost},
+		{"answers nothing", func(c *net.UnixConn) error { return nil }, os.ErrDeadlineExceeded},
+		{"sends no descriptor", send(welcome), channel.ErrCorrupt},
+		{"sends one", send(welcome, sealed), channel.ErrCorrupt},
+		{"sends three", send(welcome, sealed, sealed, sealed), channel.ErrCorrupt},
+		{"sends what is no channel", send(welcome, sealed, sealed), channel.ErrCorrupt},
+		{"sends unsealed memory", send(welcome, unsealed, unsealed), channel.ErrCorrupt},
+		{"sends a file that can be cut short", send(welcome, file, file), channel.ErrCorrupt},
+		{"sends a channel of another type", send(welcome, otherFile, otherFile), nil},
+		{"says a difference without texts", send("shmchanA\x01\x00\x00\x00\x01\x00\x00\x00"), channel.ErrCorrupt},
+		{"has an outcome of its own", send("shmchanA\x01\x00\x00\x00\x09\x00\x00\x00"), channel.ErrCorrupt},
+	} {
+		t.Run(listener.does, func(t *testing.T) {
+			path := rawListen(t, listener.answer)
+			limit := watchdog
+			if listener.want == os.ErrDeadlineExceeded {
+				limit = 20 * time.Millisecond
+			}
+			c, err := channel.Dial[uint64](patient(t), path, channel.HandshakeTimeout(limit))
+			require.Nil(t, c)
+			if listener.want == nil {
+				require.ErrorAs(t, err, &differs)
+				return
+			}
+			require.ErrorIs(t, err, listener.want)
+		})
+	}
+	require.Empty(t, surplus("descriptor", before, openDescriptors()))
+}
+
+func TestDialEndsWithItsContext(t *testing.T) {
+	path := rawListen(t, func(*net.UnixConn) error { return nil })
+	ctx, cancel := context.WithCancel(bg)
+	dialled := semStart(func() error { _, err := channel.Dial[int](ctx, path); return err })
+	dialled.blocks(t, "Dial without an answer")
+	cancel()
+	require.ErrorIs(t, dialled.wait(), context.Canceled)
+	_, err := channel.Dial[int](ctx, path)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestDialWithoutListener(t *testing.T) {
+	path := setupPath(t)
+	_, err := channel.Dial[int](bg, path)
+	semIs(t, err, fs.ErrNotExist, path)
+	l := setupListen[int](t, path, 1)
+	require.NoError(t, l.Close())
+	_, err = os.Lstat(path)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = channel.Dial[int](bg, "@"+newName("nobody"))
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+func TestListenRefusesBadArguments(t *testing.T) {
+	path := setupPath(t)
+	_, err := channel.Listen[int](path, -1)
+	require.ErrorIs(t, err, fs.ErrInvalid)
+	_, err = channel.Listen[chan int](path, 1)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	_, err = channel.Listen[int]("", 1)
+	require.ErrorIs(t, err, syscall.EINVAL)
+	_, err = channel.Listen[int](path, 1, channel.HandshakeTimeout(0))
+	require.ErrorIs(t, err, fs.ErrInvalid)
+	_, err = channel.Dial[int](bg, path, channel.WantCapacity(-1))
+	require.ErrorIs(t, err, fs.ErrInvalid)
+	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))
+	_, err = channel.Listen[int](path, 1)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(text))
+}
+
+func TestListenTakesOverAStalePathAndNoLiveOne(t *testing.T) {
+	path := setupPath(t)
+	stale, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	require.NoError(t, err)
+	_, err = channel.Listen[int](path, 1)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	stale.SetUnlinkOnClose(false)
+	require.NoError(t, stale.Close())
+	setupListen[int](t, path, 1, channel.Perm(0o620))
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	require.Equal(t, fs.FileMode(0o620), info.Mode().Perm())
+}
+
+func TestListenerCloseEndsAcceptAndWhatNobodyAccepted(t *testing.T) {
+	path := setupPath(t)
+	l := setupListen[int](t, path, 1)
+	ctx, cancel := context.WithCancel(bg)
+	waiting := semStart(func() error { _, _, err := l.Accept(ctx); return err })
+	waiting.blocks(t, "Accept")
+	cancel()
+	require.ErrorIs(t, waiting.wait(), context.Canceled)
+	waiting = semStart(func() error { _, _, err := l.Accept(bg); return err })
+	waiting.blocks(t, "Accept")
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, waiting.wait(), os.ErrClosed)
+	_, _, err := l.Accept(bg)
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.ErrorIs(t, l.Close(), os.ErrClosed)
+
+	l = setupListen[int](t, path, 1)
+	c := setupDial[int](t, path)
+	got := semRecv(c)
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, got.wait().err, channel.ErrClosed)
+}
+
+func TestSetupLeavesNothingBehind(t *testing.T) {
+	path := setupPath(t)
+	cycle := func() {
+		l, err := channel.Listen[int](path, 1, channel.HandshakeTimeout(time.Hour))
+		require.NoError(t, err)
+		c, err := channel.Dial[int](bg, path)
+		require.NoError(t, err)
+		d, err := channel.Dial[int](bg, path)
+		require.NoError(t, err)
+		taken, _, err := l.Accept(bg)
+		require.NoError(t, err)
+		rawDial(t, path)
+		require.NoError(t, l.Close())
+		require.NoError(t, taken.Detach())
+		require.NoError(t, c.Detach())
+		require.NoError(t, d.Detach())
+	}
+	t.Run("first", func(*testing.T) { cycle() })
+	before := takeInventory()
+	before.descriptors["socket"] += 5 // the strangers' own ends, until the test ends
+	for range 5 {
+		cycle()
+	}
+	require.Empty(t, before.leaked())
+}
+
+type setupArgs struct {
+	Path, Mount string // Mount: an empty file system over these directories first
+	NoProc      bool
+}
+
+// roleDial answers what it gets, until the channel is closed.
+var roleDial = role("setup-dial", func(c *child, a setupArgs) {
+	for _, dir := range []string{a.Mount, map[bool]string{true: "/proc"}[a.NoProc]} {
+		if dir == "" {
+			continue
+		}
+		err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		if err == nil {
+			err = unix.Mount("tmpfs", dir, "tmpfs", 0, "")
+		}
+		if err != nil {
+			c.say("skip", err.Error())
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(bg, watchdog)
+	defer cancel()
+	ch, err := channel.Dial[string](ctx, a.Path)
+	c.must(err)
+	c.say("joined", os.Getuid())
+	for {
+		s, ok := ch.Recv()
+		if !ok {
+			c.must(ch.Err())
+			c.must(ch.Detach())
+			return
+		}
+		c.must(ch.Send("re: " + s))
+	}
+})
+
+// setupTalk runs a child that dials, and talks with it.
+func setupTalk(t *testing.T, path string, a setupArgs, opts ...spawnOption) {
+	l := setupListen[string](t, path, 0, channel.Perm(0o666), channel.HangUp())
+	a.Path = path
+	p, err := start(t, roleDial, a, opts...)
+	if err != nil {
+		t.Skipf("no such child here: %v", err)
+	}
+	e, ok := p.next()
+	if ok && e.Name == "skip" {
+		t.Skipf("cannot mount here: %s", e.Data)
+	}
+	if !ok || e.Name != "joined" {
+		t.Fatalf("child says %q %s%s", e.Name, e.Data, p.story())
+	}
+	c, peer := setupAccept(t, l)
+	require.Equal(t, p.cmd.Process.Pid, peer.PID)
+	within(t, "talking", func() {
+		for i := range 100 {
+			if err := c.Send(fmt.Sprint(i)); err != nil {
+				t.Error(err)
+				return
+			}
+			if s, _ := c.Recv(); s != fmt.Sprint("re: ", i) {
+				t.Errorf("%q came", s)
+				return
+			}
+		}
+	})
+	require.NoError(t, c.Close())
+	p.wait()
+}
+
+func TestSetupWithAnotherUser(t *testing.T) {
+	needRoot(t)
+	setupTalk(t, setupPath(t), setupArgs{}, asNobody())
+}
+
+func TestSetupWithAProcessInASandbox(t *testing.T) {
+	for _, a := range []setupArgs{{Mount: shmDir}, {NoProc: true}, {Mount: shmDir, NoProc: true}} {
+		t.Run(fmt.Sprintf("shm=%q proc=%v", a.Mount, !a.NoProc), func(t *testing.T) {
+			setupTalk(t, setupPath(t), a, withSys(func(s *syscall.SysProcAttr) {
+				s.Cloneflags = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID
+				if os.Geteuid() != 0 {
+					s.Cloneflags |= unix.CLONE_NEWUSER
+					s.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+					s.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+				}
+			}))
+		})
+	}
+}
+
+var roleDialSend = role("setup-dial-send", func(c *child, a setupArgs) {
+	ch, err := channel.Dial[string](bg, a.Path)
+	c.must(err)
+	c.must(ch.Send("x"))
+	c.hear() // until it is killed
+})
+
+func TestTheDeathOfAnotherUsersProcessIsNoticed(t *testing.T) {
+	needRoot(t)
+	path := setupPath(t)
+	l := setupListen[string](t, path, 4, channel.Perm(0o666), channel.HangUp())
+	p := spawn(t, roleDialSend, setupArgs{Path: path}, asNobody())
+	c, peer := setupAccept(t, l)
+	require.Equal(t, fallback.Credentials{PID: p.cmd.Process.Pid, UID: 65534, GID: 65534}, peer)
+	got := semRecv(c).wait()
+	require.NoError(t, got.err)
+	require.Equal(t, "x", got.v)
+	last := semRecv(c)
+	p.kill()
+	require.ErrorIs(t, last.wait().err, channel.ErrPeerLost)
+}
+
+func TestASocketThatIsNotForAllIsNotForNobody(t *testing.T) {
+	needRoot(t)
+	path := setupPath(t)
+	setupListen[string](t, path, 4)
+	p := spawn(t, roleDialRefused, setupArgs{Path: path}, asNobody())
+	p.expect("refused")
+	p.wait()
+}
+
+var roleDialRefused = role("setup-dial-refused", func(c *child, a setupArgs) {
+	if _, err := channel.Dial[string](bg, a.Path); !errors.Is(err, fs.ErrPermission) {
+		c.fatalf("Dial: %v, want fs.ErrPermission", err)
+	}
+	c.say("refused", nil)
+})
