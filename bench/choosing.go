@@ -44,7 +44,7 @@ func (r *Results) figures() string {
 	var odd []string
 	for _, s := range subjects() {
 		info := s.Info()
-		if info.Form != formOurs {
+		if info.Form != formOurs || info.Alone {
 			continue
 		}
 		fmt.Fprintf(&b, "| %s", info.Carrier)

@@ -15,7 +15,7 @@ import (
 // the memory may be used again.
 
 func crossSubjects() []Subject {
-	return []Subject{
+	all := []Subject{
 		subject{
 			Info{Carrier: "CrossMemory", Form: formOurs, Sizes: bothSizes},
 			prepareSocketpair(unix.SOCK_SEQPACKET),
@@ -28,15 +28,18 @@ func crossSubjects() []Subject {
 				return connEnd(m, err)
 			},
 		},
-		subject{
-			Info{
-				Carrier: "CrossMemory", Form: formBlocking, Sizes: bothSizes,
-				Note: "up to 32 KiB through a seqpacket socket, else process_vm_readv and an acknowledgement",
-			},
-			prepareSocketpair(unix.SOCK_SEQPACKET),
-			func(g Given) (End, error) { return joinCross(g) },
-		},
 	}
+	for _, form := range []string{formBlocking, formPolled} {
+		info := Info{
+			Carrier: "CrossMemory", Form: form, Sizes: bothSizes,
+			Note: "up to 32 KiB through a seqpacket socket, else process_vm_readv and an acknowledgement",
+		}
+		all = append(all, subject{
+			info, prepareSocketpair(unix.SOCK_SEQPACKET),
+			func(g Given) (End, error) { return joinCross(g, form) },
+		})
+	}
+	return all
 }
 
 const (
@@ -45,12 +48,12 @@ const (
 )
 
 type cross struct {
-	blocking
+	carrier   // the socket
 	head, ack []byte
 }
 
-func joinCross(g Given) (End, error) {
-	fd, err := ownDescriptor(g.Files[0], formBlocking)
+func joinCross(g Given, form string) (End, error) {
+	socket, err := raw(g, form, false, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -58,20 +61,20 @@ func joinCross(g Given) (End, error) {
 	if err := unix.Prctl(unix.PR_SET_PTRACER, ^uintptr(0), 0, 0, 0); err != nil && err != unix.EINVAL {
 		return nil, os.NewSyscallError("prctl", err)
 	}
-	return newBytesEnd(&cross{blocking{in: fd, out: fd}, make([]byte, crossHead), make([]byte, crossHead)}), nil
+	return newBytesEnd(&cross{socket, make([]byte, crossHead), make([]byte, crossHead)}), nil
 }
 
 func (c *cross) send(msg []byte) error {
 	if len(msg) <= crossInline {
-		return c.blocking.send(msg)
+		return c.carrier.send(msg)
 	}
 	binary.NativeEndian.PutUint64(c.head, uint64(os.Getpid()))
 	binary.NativeEndian.PutUint64(c.head[8:], uint64(addressOf(msg)))
 	binary.NativeEndian.PutUint64(c.head[16:], uint64(len(msg)))
-	if err := c.blocking.send(c.head); err != nil {
+	if err := c.carrier.send(c.head); err != nil {
 		return err
 	}
-	ack, err := c.blocking.receive(c.ack)
+	ack, err := c.carrier.receive(c.ack)
 	if err == nil && len(ack) != 1 {
 		err = fmt.Errorf("%d bytes instead of an acknowledgement", len(ack))
 	}
@@ -80,9 +83,9 @@ func (c *cross) send(msg []byte) error {
 
 func (c *cross) receive(buf []byte) ([]byte, error) {
 	if len(buf) <= crossInline {
-		return c.blocking.receive(buf)
+		return c.carrier.receive(buf)
 	}
-	head, err := c.blocking.receive(c.ack)
+	head, err := c.carrier.receive(c.ack)
 	if err != nil {
 		return nil, err
 	}
@@ -96,5 +99,5 @@ func (c *cross) receive(buf []byte) ([]byte, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("process_vm_readv", err)
 	}
-	return buf[:n], c.blocking.send(c.ack[:1])
+	return buf[:n], c.carrier.send(c.ack[:1])
 }

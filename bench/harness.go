@@ -22,9 +22,6 @@ type plan struct {
 	log    io.Writer
 }
 
-// tasks are what is measured of each size.
-var tasks = []string{"trip", "flood"}
-
 // least is how many messages a measurement has at least, however long they take.
 const least = 20
 
@@ -57,7 +54,7 @@ func measure(p plan) (*Results, error) {
 	}
 	for _, group := range groups {
 		for _, s := range group {
-			b.left += len(s.Info().Sizes) * len(tasks) * p.rounds
+			b.left += len(s.Info().Sizes) * len(s.Info().tasks()) * p.rounds
 		}
 	}
 	for round := range p.rounds {
@@ -103,7 +100,7 @@ func (b *bench) group(group []Subject, round int) {
 			err = b.first(info, pair)
 		}
 		if err != nil {
-			b.left -= len(info.Sizes) * len(tasks)
+			b.left -= len(info.Sizes) * len(info.tasks())
 			b.fail(info, 0, err)
 			if pair != nil {
 				pair.kill()
@@ -114,7 +111,7 @@ func (b *bench) group(group []Subject, round int) {
 		all = append(all, &open{s, pair})
 	}
 	for _, size := range sizesOf(group) {
-		for _, kind := range tasks {
+		for _, kind := range group[0].Info().tasks() {
 			for i := range all { // who begins changes from round to round
 				o := all[(i+round)%len(all)]
 				info := o.Info()
@@ -145,14 +142,14 @@ func (b *bench) group(group []Subject, round int) {
 // first asks what the carrier can do, and has every byte of some messages compared.
 func (b *bench) first(info Info, p *pair) error {
 	for _, size := range info.Sizes {
-		for _, kind := range tasks {
+		for _, kind := range info.tasks() {
 			t := task{kind: kind, size: size, n: 40, full: true, window: windowOf(info, size)}
 			if _, err := p.do(t); err != nil {
 				return fmt.Errorf("%s of %d bytes, compared to the byte: %w", kind, size, err)
 			}
 		}
 	}
-	if info.Form != formOurs {
+	if info.Form != formOurs || info.Alone {
 		return nil
 	}
 	p.watch()

@@ -30,10 +30,29 @@ func mqSubjects() []Subject {
 		subject{Info{Carrier: "MQ", Form: formBlocking, Sizes: sizes}, prepareQueues, joinBlockingQueues},
 		subject{Info{Carrier: "MQ", Form: formPolled, Sizes: sizes}, prepareQueues, joinPolledQueues},
 	}
-	return append(all, nativeQueues{Info{
+	all = append(all, nativeQueues{prepareQueues, Info{
 		Carrier: "MQ", Form: "C program", Sizes: sizes,
 		Note: "native/mq.c: mq_send and mq_receive, blocking",
 	}})
+	// The same by one process that receives what it has sent: the calls, and no waiting.
+	for _, s := range all {
+		info := s.Info()
+		info.Carrier, info.Alone = "MQ, one process", true
+		if info.Form == formOurs {
+			info.Note = "one process sends and receives its own message, so that nobody ever waits; a round trip is one message"
+		}
+		if _, ok := s.(nativeQueues); ok {
+			all = append(all, nativeQueues{prepareOneQueue, info})
+			continue
+		}
+		all = append(all, subject{info, prepareOneQueue, func(g Given) (End, error) {
+			if g.Side == 1 {
+				return idle{}, nil
+			}
+			return s.Join(g)
+		}})
+	}
+	return all
 }
 
 // mqLarge is what a queue may hold in one message here without privileges: 8 KiB unless
@@ -46,29 +65,43 @@ func mqLarge() int {
 	return min(large, l.MaxMessageSize)
 }
 
+// prepareQueues makes one for each direction; each side reads from its first file.
 func prepareQueues(s *Scene) (sides [2]Side, err error) {
-	attr := &fallback.QueueAttr{MaxMessages: 8, MessageSize: mqLarge()}
 	for i := range sides {
-		name := "/" + s.Name()
-		q, err := fallback.OpenQueue(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600, attr)
+		files, err := makeQueue(s)
 		if err != nil {
 			return sides, err
 		}
-		defer func() { _ = q.Close() }()
-		// Each side has an open file description of its own, as with mq_open.
-		r, err := openQueue(name, os.O_RDONLY)
-		if err == nil {
-			var w *os.File
-			if w, err = openQueue(name, os.O_WRONLY); err == nil {
-				sides[i].Files = append([]*os.File{r}, sides[i].Files...)
-				sides[1-i].Files = append(sides[1-i].Files, w)
-			}
-		}
-		if err := errors.Join(err, fallback.UnlinkQueue(name)); err != nil {
-			return sides, err
-		}
+		sides[i].Files = append([]*os.File{files[0]}, sides[i].Files...)
+		sides[1-i].Files = append(sides[1-i].Files, files[1])
 	}
 	return sides, nil
+}
+
+// prepareOneQueue gives side 0 a queue that leads to itself.
+func prepareOneQueue(s *Scene) (sides [2]Side, err error) {
+	sides[0].Files, err = makeQueue(s)
+	return sides, err
+}
+
+// makeQueue makes a queue, and gives it to read from and to write into: each an open
+// file description of its own, as mq_open would give.
+func makeQueue(s *Scene) (files []*os.File, err error) {
+	name := "/" + s.Name()
+	q, err := fallback.OpenQueue(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600,
+		&fallback.QueueAttr{MaxMessages: 8, MessageSize: mqLarge()})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, q.Close(), fallback.UnlinkQueue(name)) }()
+	for _, flag := range []int{os.O_RDONLY, os.O_WRONLY} {
+		f, err := openQueue(name, flag)
+		if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
 }
 
 func openQueue(name string, flag int) (*os.File, error) {
@@ -179,7 +212,10 @@ func (c *polledQueues) receive(buf []byte) ([]byte, error) {
 func (c *polledQueues) close() error { return errors.Join(c.files[0].Close(), c.files[1].Close()) }
 
 // nativeQueues are two processes of a program in C.
-type nativeQueues struct{ info Info }
+type nativeQueues struct {
+	prepare func(*Scene) ([2]Side, error)
+	info    Info
+}
 
 func (n nativeQueues) Info() Info { return n.info }
 
@@ -188,11 +224,14 @@ func (n nativeQueues) Prepare(s *Scene) ([2]Side, error) {
 	if err != nil {
 		return [2]Side{}, err
 	}
-	sides, err := prepareQueues(s)
+	sides, err := n.prepare(s)
 	for i := range sides {
-		sides[i].Program = program
+		if i == 0 || !n.info.Alone {
+			sides[i].Program = program
+		}
 	}
 	return sides, err
 }
 
-func (n nativeQueues) Join(Given) (End, error) { return nil, errors.New("is another program") }
+// Join is called only where there is nothing to do.
+func (n nativeQueues) Join(Given) (End, error) { return idle{}, nil }

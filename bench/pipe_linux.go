@@ -60,9 +60,10 @@ func pipeSubjects() []Subject {
 		fifo(Info{Carrier: "FIFO", Form: formBlocking, Sizes: bothSizes}, rawFIFO(formBlocking, 0)),
 		fifo(Info{Carrier: "FIFO", Form: formPolled, Sizes: bothSizes}, rawFIFO(formPolled, 0)),
 		fifo(Info{
-			Carrier: "FIFO", Form: "raw in pieces", Sizes: []int{large},
-			Note: "blocking writes of PIPE_BUF at most: what somebody has to do who is not the only writer",
+			Carrier: "FIFO", Form: "raw blocking, in pieces", Sizes: []int{large},
+			Note: "writes of PIPE_BUF at most: what somebody has to do who is not the only writer",
 		}, rawFIFO(formBlocking, fallback.PipeBuf)),
+		fifo(Info{Carrier: "FIFO", Form: "raw polled, in pieces", Sizes: []int{large}}, rawFIFO(formPolled, fallback.PipeBuf)),
 
 		ours(Info{Carrier: "FIFO, sole writer", Form: formOurs, Sizes: bothSizes}, fallback.PipeSoleWriter()),
 		fifo(Info{Carrier: "FIFO, sole writer", Form: formBlocking, Sizes: bothSizes}, rawFIFO(formBlocking, 0)),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -70,11 +69,22 @@ func (c blocking) close() error {
 type polled struct {
 	in, out *os.File
 	stream  bool
+	piece   int
 }
 
 func (c polled) send(msg []byte) error {
-	_, err := c.out.Write(msg)
-	return err
+	if c.piece == 0 {
+		_, err := c.out.Write(msg)
+		return err
+	}
+	for len(msg) > 0 {
+		n, err := c.out.Write(msg[:min(len(msg), c.piece)])
+		if err != nil {
+			return err
+		}
+		msg = msg[n:]
+	}
+	return nil
 }
 
 func (c polled) receive(buf []byte) ([]byte, error) {
@@ -94,12 +104,18 @@ func (c polled) close() error {
 	return err
 }
 
-// rawEnd is the blocking or the polled one on files that were given: one for both
-// directions, or the first to read from and the second to write into.
+// rawEnd is an End over what raw gives.
 func rawEnd(g Given, form string, stream bool, piece int) (End, error) {
-	if len(g.Files) == 0 {
-		return nil, fmt.Errorf("%s: no files were given", form)
+	c, err := raw(g, form, stream, piece)
+	if err != nil {
+		return nil, err
 	}
+	return newBytesEnd(c), nil
+}
+
+// raw is the blocking or the polled one on files that were given: one for both
+// directions, or the first to read from and the second to write into.
+func raw(g Given, form string, stream bool, piece int) (carrier, error) {
 	last := len(g.Files) - 1
 	in, err := ownDescriptor(g.Files[0], form)
 	if err != nil {
@@ -112,14 +128,14 @@ func rawEnd(g Given, form string, stream bool, piece int) (End, error) {
 		}
 	}
 	if form != formPolled {
-		return newBytesEnd(blocking{in: in, out: out, stream: stream, piece: piece}), nil
+		return blocking{in: in, out: out, stream: stream, piece: piece}, nil
 	}
-	c := polled{stream: stream, in: os.NewFile(uintptr(in), "in")}
+	c := polled{stream: stream, piece: piece, in: os.NewFile(uintptr(in), "in")}
 	c.out = c.in
 	if out != in {
 		c.out = os.NewFile(uintptr(out), "out")
 	}
-	return newBytesEnd(c), nil
+	return c, nil
 }
 
 // ownDescriptor is a descriptor that no os.File knows, of the file, which it closes.

@@ -28,6 +28,7 @@ type Info struct {
 	Form    string // the column: formOurs, formBlocking, formPolled, or a name of its own
 	Sizes   []int  // bytes of the messages to measure with
 	Lossy   bool   // loses what it has no room for: at most window messages are under way
+	Alone   bool   // side 0 gets its own messages back, side 1 does nothing: trips only
 	Note    string // what a reader of the figure must know
 }
 
@@ -94,6 +95,21 @@ func (s *Scene) next() int {
 	s.counter++
 	return s.counter
 }
+
+// tasks are what is measured of each size.
+func (i Info) tasks() []string {
+	if i.Alone {
+		return []string{"trip"}
+	}
+	return []string{"trip", "flood"}
+}
+
+// idle is side 1 where side 0 is alone.
+type idle struct{}
+
+func (idle) Put(message) error  { return nil }
+func (idle) Take(message) error { return nil }
+func (idle) Close() error       { return nil }
 
 // A subject is a Subject made of functions.
 type subject struct {
