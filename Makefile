@@ -1,12 +1,12 @@
 # What one can do here. The checks themselves are the steps of .ci/run, so that
 # a developer's run and the gate's are the same.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fmt cross crash bench quickstart newcomer ci clean
+.PHONY: help build test race lint fmt cross crash bench bench-carriers quickstart newcomer ci clean
 
 CI := bash .ci/run
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 build: ## compile everything; the tool goes to bin/shmchan
 	CGO_ENABLED=0 go build ./...
@@ -32,6 +32,9 @@ crash: ## kill processes at random for as long as the long tests take (SHMCHAN_L
 
 bench: ## measure: Go channels, pipes and sockets beside ours
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./...
+
+bench-carriers: ## measure every carrier beside its bare system calls, between two processes (bench/)
+	cd bench && CGO_ENABLED=0 go run .
 
 quickstart: ## run the README's program
 	CGO_ENABLED=0 go run ./examples/quickstart
