@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shmchan/shmchan/fallback"
 	"github.com/shmchan/shmchan/ring"
 )
 
@@ -74,7 +75,8 @@ type signal struct {
 // After Detach the descriptor stays readable, with POLLHUP (a read gives end of
 // file), and calls give ErrDetached; duplicates may be closed before or after. Errors:
 // ErrDetached, EMFILE and ENFILE (errors.Is) when there are no descriptors left,
-// errors.ErrUnsupported on other systems than Linux.
+// errors.ErrUnsupported on other systems than Linux, and for a channel over a Conn
+// (whose own descriptor, see fallback.RawConn, is the one to poll).
 func (c *Chan[T]) WaitFD() (*os.File, error) {
 	f, err := c.core.waitFD()
 	return f, opError("descriptor to wait on", c.core.name, err)
@@ -85,6 +87,9 @@ func (k *core) waitFD() (*os.File, error) {
 		return nil, ErrDetached
 	}
 	defer k.leave()
+	if k.over != nil {
+		return nil, fallback.Refuse(k.over.conn.Kind(), "WaitFD") // what has arrived may be read already
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.signal.Load()

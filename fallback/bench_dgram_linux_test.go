@@ -30,10 +30,10 @@ func (fd packetRawEnd) receive(buf []byte) (int, error) { return unix.Read(int(f
 
 type packetConnEnd struct{ c Conn }
 
-func (e packetConnEnd) send(msg []byte) error { return e.c.Send(packetForever, msg) }
+func (e packetConnEnd) send(msg []byte) error { return e.c.Send(forever, msg) }
 
 func (e packetConnEnd) receive(buf []byte) (int, error) {
-	msg, err := e.c.Receive(packetForever, buf[:0])
+	msg, err := e.c.Receive(forever, buf[:0])
 	return len(msg), err
 }
 

@@ -42,11 +42,11 @@ func BenchmarkMiscOneWay(b *testing.B) {
 	miscBenchConns(b, func(b *testing.B, size int, x, y Conn) {
 		msg, dst := make([]byte, size), make([]byte, 0, size+crossInlineMost)
 		go func() {
-			for x.Send(memForever, msg) == nil { // until the Conn is closed
+			for x.Send(forever, msg) == nil { // until the Conn is closed
 			}
 		}()
 		for b.Loop() {
-			if _, err := y.Receive(memForever, dst); err != nil {
+			if _, err := y.Receive(forever, dst); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -58,18 +58,18 @@ func BenchmarkMiscRoundTrip(b *testing.B) {
 		go func() {
 			buf := make([]byte, 0, size+crossInlineMost)
 			for {
-				m, err := y.Receive(memForever, buf)
-				if err != nil || y.Send(memForever, m) != nil {
+				m, err := y.Receive(forever, buf)
+				if err != nil || y.Send(forever, m) != nil {
 					return
 				}
 			}
 		}()
 		msg, dst := make([]byte, size), make([]byte, 0, size+crossInlineMost)
 		for b.Loop() {
-			if err := x.Send(memForever, msg); err != nil {
+			if err := x.Send(forever, msg); err != nil {
 				b.Fatal(err)
 			}
-			if _, err := x.Receive(memForever, dst); err != nil {
+			if _, err := x.Receive(forever, dst); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -139,7 +139,7 @@ func BenchmarkMiscEventfd(b *testing.B) {
 		defer e.Close()
 		for b.Loop() {
 			_ = e.Signal()
-			_, _ = e.Wait(memForever)
+			_, _ = e.Wait(forever)
 		}
 	})
 	b.Run("by=raw", func(b *testing.B) {

@@ -36,10 +36,10 @@ func BenchmarkMQSendReceive(b *testing.B) {
 			msg, buf := make([]byte, size), make([]byte, size)
 			mqRatio(b, func(n int) {
 				for range n {
-					if err := c.Send(mqForever, msg); err != nil {
+					if err := c.Send(forever, msg); err != nil {
 						b.Fatal(err)
 					}
-					if _, err := c.Receive(mqForever, buf[:0]); err != nil {
+					if _, err := c.Receive(forever, buf[:0]); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -66,12 +66,12 @@ func BenchmarkMQThroughput(b *testing.B) {
 			mqRatio(b, func(n int) {
 				for sent := 0; sent < n; sent += batch {
 					for range batch {
-						if err := c.Send(mqForever, msg); err != nil {
+						if err := c.Send(forever, msg); err != nil {
 							b.Fatal(err)
 						}
 					}
 					for range batch {
-						if _, err := c.Receive(mqForever, buf[:0]); err != nil {
+						if _, err := c.Receive(forever, buf[:0]); err != nil {
 							b.Fatal(err)
 						}
 					}
@@ -165,10 +165,10 @@ func BenchmarkMQRoundTrip(b *testing.B) {
 	msg, buf := make([]byte, 64), make([]byte, 64)
 	mqRatio(b, func(n int) {
 		for range n {
-			if err := c.Send(mqForever, msg); err != nil {
+			if err := c.Send(forever, msg); err != nil {
 				b.Fatal(err)
 			}
-			if _, err := c.Receive(mqForever, buf[:0]); err != nil {
+			if _, err := c.Receive(forever, buf[:0]); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -239,10 +239,10 @@ func BenchmarkMQSendReceiveAgainstC(b *testing.B) {
 		for range turns {
 			own.time(chunk, func() {
 				for range chunk {
-					if err := q.Send(mqForever, msg, 0); err != nil {
+					if err := q.Send(forever, msg, 0); err != nil {
 						b.Fatal(err)
 					}
-					if _, _, err := q.Receive(mqForever, buf[:0]); err != nil {
+					if _, _, err := q.Receive(forever, buf[:0]); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -267,9 +267,9 @@ func init() {
 		mqMust(err)
 		buf := make([]byte, 64)
 		for {
-			msg, err := c.Receive(mqForever, buf[:0])
+			msg, err := c.Receive(forever, buf[:0])
 			mqMust(err)
-			mqMust(c.Send(mqForever, msg))
+			mqMust(c.Send(forever, msg))
 		}
 	}
 	roles["mqBenchPolledEcho"] = func() {

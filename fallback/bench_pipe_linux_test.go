@@ -26,9 +26,9 @@ func pipeBenchPorts(b *testing.B, via string) pipePort {
 		require.NoError(b, err)
 		pipeCleanup(b, r, w)
 		return pipePort{
-			send: func(msg []byte) error { return w.Send(pipeForever, msg) },
+			send: func(msg []byte) error { return w.Send(forever, msg) },
 			receive: func(buf []byte) error {
-				got, err := r.Receive(pipeForever, buf[:0])
+				got, err := r.Receive(forever, buf[:0])
 				if err == nil && len(got) != len(buf) {
 					err = io.ErrUnexpectedEOF
 				}
@@ -57,9 +57,9 @@ func pipeBenchPorts(b *testing.B, via string) pipePort {
 	case "rawfifo":
 		path := fifoPath(b)
 		require.NoError(b, MakeFIFO(path, 0o600))
-		r, err := OpenFIFO(pipeForever, path, os.O_RDONLY|unix.O_NONBLOCK)
+		r, err := OpenFIFO(forever, path, os.O_RDONLY|unix.O_NONBLOCK)
 		require.NoError(b, err)
-		w, err := OpenFIFO(pipeForever, path, os.O_WRONLY)
+		w, err := OpenFIFO(forever, path, os.O_WRONLY)
 		require.NoError(b, err)
 		return files(r, w)
 	case "rawpacket":

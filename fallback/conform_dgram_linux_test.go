@@ -40,9 +40,9 @@ func init() {
 				l, err := ListenUnixSeqpacket(packetAbstract())
 				require.NoError(t, err)
 				defer l.Close()
-				x, err := DialUnixSeqpacket(packetForever, l.Path())
+				x, err := DialUnixSeqpacket(forever, l.Path())
 				require.NoError(t, err)
-				y, err := l.Accept(packetForever)
+				y, err := l.Accept(forever)
 				return packetPair(t, x, y, err)
 			},
 		},

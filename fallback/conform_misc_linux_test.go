@@ -111,7 +111,7 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
-			return CrossMemory(memForever, c, cross)
+			return CrossMemory(forever, c, cross)
 		},
 		raw: func(t testing.TB) (Conn, func([]byte) error) {
 			a, b, err := CrossMemoryPair(cross)
@@ -136,7 +136,7 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
-			return Shm(memForever, c, shared)
+			return Shm(forever, c, shared)
 		},
 	})
 }

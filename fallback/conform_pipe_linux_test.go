@@ -54,9 +54,9 @@ func fifoPath(t testing.TB) string { return filepath.Join(t.TempDir(), "fifo") }
 func openFIFOPair(t testing.TB, opts ...PipeOption) (w, r Conn) {
 	t.Helper()
 	path := fifoPath(t)
-	r, err := FIFO(pipeForever, path, os.O_RDONLY|os.O_CREATE, opts...)
+	r, err := FIFO(forever, path, os.O_RDONLY|os.O_CREATE, opts...)
 	require.NoError(t, err)
-	w, err = FIFO(pipeForever, path, os.O_WRONLY, opts...)
+	w, err = FIFO(forever, path, os.O_WRONLY, opts...)
 	require.NoError(t, err)
 	pipeCleanup(t, w, r)
 	return w, r
@@ -137,9 +137,9 @@ func init() {
 		open: func(t testing.TB) (a, b Conn) { return openFIFOPair(t) },
 		raw: func(t testing.TB) (Conn, func([]byte) error) {
 			path := fifoPath(t)
-			a, err := FIFO(pipeForever, path, os.O_RDONLY|os.O_CREATE)
+			a, err := FIFO(forever, path, os.O_RDONLY|os.O_CREATE)
 			require.NoError(t, err)
-			w, err := OpenFIFO(pipeForever, path, os.O_WRONLY)
+			w, err := OpenFIFO(forever, path, os.O_WRONLY)
 			require.NoError(t, err)
 			pipeCleanup(t, a)
 			t.Cleanup(func() { w.Close() })

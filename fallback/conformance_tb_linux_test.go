@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// forever is the context that never ends.
-var forever context.Context
-
 // A recorder is a testing.TB that keeps failures to itself, so that the suite can be
 // shown to fail; and one whose cleanups run when its function ends.
 type recorder struct {

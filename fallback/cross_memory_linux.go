@@ -105,7 +105,7 @@ func CrossMemory(ctx context.Context, c *net.UnixConn, o CrossMemoryOptions) (*C
 // CrossMemoryPair makes both ends of such a Conn in this process. Neither can be given to
 // another one, since its memory is this one's.
 func CrossMemoryPair(o CrossMemoryOptions) (a, b *CrossMemoryConn, err error) {
-	a, b, err = memBoth(func(c *net.UnixConn) (*CrossMemoryConn, error) { return CrossMemory(memForever, c, o) })
+	a, b, err = memBoth(func(c *net.UnixConn) (*CrossMemoryConn, error) { return CrossMemory(forever, c, o) })
 	if err != nil {
 		for _, x := range []*CrossMemoryConn{a, b} {
 			if x != nil {

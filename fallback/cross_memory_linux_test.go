@@ -28,7 +28,7 @@ func TestCrossMemorySendOfALargeMessageReturnsWhenItIsReceived(t *testing.T) {
 	var received atomic.Bool
 	done := make(chan bool, 1)
 	go func() {
-		err := a.Send(memForever, memFill(1<<20, 0))
+		err := a.Send(forever, memFill(1<<20, 0))
 		done <- err == nil && received.Load()
 	}()
 	for { // the offer is there when b's socket is readable
@@ -47,7 +47,7 @@ func TestCrossMemorySendOfALargeMessageReturnsWhenItIsReceived(t *testing.T) {
 	default:
 	}
 	received.Store(true)
-	_, err := b.Receive(memForever, nil)
+	_, err := b.Receive(forever, nil)
 	require.NoError(t, err)
 	require.True(t, <-done)
 }
@@ -60,7 +60,7 @@ func TestCrossMemoryContextLeavesNoDoubt(t *testing.T) {
 	go func() {
 		var got []uint32
 		for {
-			msg, err := b.Receive(memForever, nil)
+			msg, err := b.Receive(forever, nil)
 			if err != nil {
 				received <- got
 				return
@@ -95,7 +95,7 @@ func TestCrossMemoryCloseWithdrawsAnOffer(t *testing.T) {
 	a, b := crossPairOf(t, CrossMemoryOptions{})
 	done := make(chan error, 2)
 	for range 2 { // one offers, one waits for its turn
-		go func() { done <- a.Send(memForever, memFill(1<<20, 0)) }()
+		go func() { done <- a.Send(forever, memFill(1<<20, 0)) }()
 	}
 	require.NoError(t, func() error { // until there is an offer
 		return b.data.rc.Read(func(fd uintptr) bool {
@@ -106,7 +106,7 @@ func TestCrossMemoryCloseWithdrawsAnOffer(t *testing.T) {
 	require.NoError(t, a.Close())
 	require.ErrorIs(t, <-done, os.ErrClosed)
 	require.ErrorIs(t, <-done, os.ErrClosed)
-	_, err := b.Receive(memForever, nil)
+	_, err := b.Receive(forever, nil)
 	require.ErrorIs(t, err, io.EOF)
 }
 
@@ -134,9 +134,9 @@ func TestCrossMemoryHostilePackets(t *testing.T) {
 			a, b := crossPairOf(t, CrossMemoryOptions{MaxMessage: 1 << 20})
 			atomic.StoreUint64(b.sendWord, offered) // as a sender that means it
 			require.NoError(t, crossRawSend(b, packet))
-			require.NoError(t, b.Send(memForever, []byte("after")))
+			require.NoError(t, b.Send(forever, []byte("after")))
 			dst := make([]byte, 3, 10)
-			got, err := a.Receive(memForever, dst)
+			got, err := a.Receive(forever, dst)
 			require.ErrorIs(t, err, ErrFrame)
 			require.Len(t, got, 3)
 			got, err = a.TryReceive(nil)
@@ -147,8 +147,8 @@ func TestCrossMemoryHostilePackets(t *testing.T) {
 	t.Run("an offer that no word confirms is none", func(t *testing.T) {
 		a, b := crossPairOf(t, CrossMemoryOptions{})
 		require.NoError(t, crossRawSend(b, head(memHead{kind: memOffer, size: 64, addr: 4096, cookie: 9})))
-		require.NoError(t, b.Send(memForever, []byte("after")))
-		got, err := a.Receive(memForever, nil)
+		require.NoError(t, b.Send(forever, []byte("after")))
+		got, err := a.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, "after", string(got))
 	})
@@ -156,10 +156,10 @@ func TestCrossMemoryHostilePackets(t *testing.T) {
 		a, b := crossPairOf(t, CrossMemoryOptions{})
 		for _, kind := range []uint32{memTaken, 99} {
 			h := memHead{kind: kind, cookie: a.cookie + 1}
-			require.NoError(t, b.ctl.send(memForever, true, &h, nil, nil))
-			require.ErrorIs(t, a.Send(memForever, make([]byte, 1<<20)), ErrFrame)
+			require.NoError(t, b.ctl.send(forever, true, &h, nil, nil))
+			require.ErrorIs(t, a.Send(forever, make([]byte, 1<<20)), ErrFrame)
 		}
-		require.NoError(t, b.Send(memForever, nil))
+		require.NoError(t, b.Send(forever, nil))
 	})
 	t.Run("a word that says nothing", func(t *testing.T) {
 		a, b := crossPairOf(t, CrossMemoryOptions{})
@@ -194,8 +194,8 @@ func TestCrossMemoryHostilePackets(t *testing.T) {
 			}
 			defer f.Close()
 			h := memHead{kind: memCopy, size: 1000}
-			require.NoError(t, b.data.send(memForever, true, &h, nil, f))
-			_, err := a.Receive(memForever, nil)
+			require.NoError(t, b.data.send(forever, true, &h, nil, f))
+			_, err := a.Receive(forever, nil)
 			require.ErrorIs(t, err, ErrFrame)
 		})
 	}
@@ -209,8 +209,8 @@ func TestCrossMemoryKeepsNoDescriptorsThatItWasSent(t *testing.T) {
 	defer null.Close()
 	before := crossOpenNull(t)
 	h := memHead{kind: memInline, size: 1}
-	require.NoError(t, b.data.send(memForever, true, &h, []byte("x"), null))
-	_, err = a.Receive(memForever, nil)
+	require.NoError(t, b.data.send(forever, true, &h, []byte("x"), null))
+	_, err = a.Receive(forever, nil)
 	require.ErrorIs(t, err, ErrFrame)
 	require.Equal(t, before, crossOpenNull(t))
 }
@@ -240,7 +240,7 @@ func init() {
 		memMust(unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 		c, err := miscInherited()
 		memMust(err)
-		conn, err := CrossMemory(memForever, c, CrossMemoryOptions{Copy: os.Getenv("CROSS_COPY") != ""})
+		conn, err := CrossMemory(forever, c, CrossMemoryOptions{Copy: os.Getenv("CROSS_COPY") != ""})
 		if os.Getenv("CROSS_COPY") == "" {
 			if !errors.Is(err, syscall.EPERM) {
 				panic(fmt.Sprint("no EPERM but ", err))
@@ -252,10 +252,10 @@ func init() {
 			return
 		}
 		memMust(err)
-		got, err := conn.Receive(memForever, nil)
+		got, err := conn.Receive(forever, nil)
 		memMust(err)
-		memMust(conn.Send(memForever, got))
-		_, err = conn.Receive(memForever, nil)
+		memMust(conn.Send(forever, got))
+		_, err = conn.Receive(forever, nil)
 		if !errors.Is(err, io.EOF) {
 			panic(err)
 		}
@@ -265,7 +265,7 @@ func init() {
 func TestCrossMemoryRefusedByTheKernel(t *testing.T) {
 	t.Run("names the reason", func(t *testing.T) {
 		c, cmd := memChild(t, "cross-stranger", crossStranger())
-		_, err := CrossMemory(memForever, c, CrossMemoryOptions{})
+		_, err := CrossMemory(forever, c, CrossMemoryOptions{})
 		require.ErrorIs(t, err, syscall.EPERM)
 		require.Contains(t, err.Error(), "uid")
 		t.Log(err)
@@ -273,15 +273,15 @@ func TestCrossMemoryRefusedByTheKernel(t *testing.T) {
 	})
 	t.Run("copies if both allow it", func(t *testing.T) {
 		c, cmd := memChild(t, "cross-stranger", crossStranger(), "CROSS_COPY=1")
-		conn, err := CrossMemory(memForever, c, CrossMemoryOptions{Copy: true})
+		conn, err := CrossMemory(forever, c, CrossMemoryOptions{Copy: true})
 		require.NoError(t, err)
 		defer conn.Close()
 		if os.Getuid() == 0 {
 			require.True(t, conn.Copies())
 		}
 		msg := memFill(3<<20, 1)
-		require.NoError(t, conn.Send(memForever, msg))
-		got, err := conn.Receive(memForever, nil)
+		require.NoError(t, conn.Send(forever, msg))
+		got, err := conn.Receive(forever, nil)
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(msg, got))
 		require.NoError(t, conn.CloseSend())
@@ -299,7 +299,7 @@ func TestCrossMemoryRefusedLater(t *testing.T) {
 			b.proc = nil // as where there is no pidfd
 			done := make(chan error, 1)
 			msg := memFill(1<<20, 3)
-			go func() { done <- a.Send(memForever, msg) }()
+			go func() { done <- a.Send(forever, msg) }()
 			if !copies {
 				ctx, cancel := context.WithCancel(context.Background())
 				go func() { _, _ = b.Receive(ctx, nil); close(done) }()
@@ -310,7 +310,7 @@ func TestCrossMemoryRefusedLater(t *testing.T) {
 				<-done
 				return
 			}
-			got, err := b.Receive(memForever, nil)
+			got, err := b.Receive(forever, nil)
 			require.NoError(t, err)
 			require.NoError(t, <-done)
 			require.True(t, bytes.Equal(msg, got))
@@ -321,7 +321,7 @@ func TestCrossMemoryRefusedLater(t *testing.T) {
 
 func TestCrossMemoryWithAFullDescriptorTable(t *testing.T) {
 	c, cmd := memChild(t, "cross-nofile", nil)
-	conn, err := CrossMemory(memForever, c, CrossMemoryOptions{})
+	conn, err := CrossMemory(forever, c, CrossMemoryOptions{})
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.TrySend(memFill(100000, 0))) // a descriptor comes along
@@ -332,13 +332,13 @@ func init() {
 	roles["cross-nofile"] = func() {
 		c, err := miscInherited()
 		memMust(err)
-		conn, err := CrossMemory(memForever, c, CrossMemoryOptions{})
+		conn, err := CrossMemory(forever, c, CrossMemoryOptions{})
 		memMust(err)
 		var lim unix.Rlimit
 		memMust(unix.Getrlimit(unix.RLIMIT_NOFILE, &lim))
 		lim.Cur = 3
 		memMust(unix.Setrlimit(unix.RLIMIT_NOFILE, &lim))
-		if _, err := conn.Receive(memForever, nil); !errors.Is(err, ErrFrame) {
+		if _, err := conn.Receive(forever, nil); !errors.Is(err, ErrFrame) {
 			panic(fmt.Sprint("the descriptor did not fit, and the error is ", err))
 		}
 	}
@@ -350,8 +350,8 @@ func TestCrossMemoryHandshakeChecksItsDescriptors(t *testing.T) {
 	require.NoError(t, err)
 	defer b.Close()
 	fail := make(chan error, 1)
-	go func() { _, err := CrossMemory(memForever, a, CrossMemoryOptions{}); fail <- err }()
-	s, err := memBegin(memForever, b, memFrame{kind: KindCrossMemory, max: 1000})
+	go func() { _, err := CrossMemory(forever, a, CrossMemoryOptions{}); fail <- err }()
+	s, err := memBegin(forever, b, memFrame{kind: KindCrossMemory, max: 1000})
 	require.NoError(t, err)
 	if !s.maker { // by chance: it has made, and waits for us
 		_, fds, err := s.receive(memStepMake, 3)

@@ -23,7 +23,7 @@ func (c *CrossMemoryConn) Receive(ctx context.Context, dst []byte) ([]byte, erro
 // TryReceive implements Conn. A large message is fetched, which takes as long as it takes
 // to copy it.
 func (c *CrossMemoryConn) TryReceive(dst []byte) ([]byte, error) {
-	dst, err := c.receive(memForever, false, dst)
+	dst, err := c.receive(forever, false, dst)
 	return dst, opError(KindCrossMemory, "try receive", "", err)
 }
 
@@ -84,7 +84,7 @@ func (c *CrossMemoryConn) fetch(h *memHead, dst []byte) (_ []byte, done bool, er
 	}
 	answer := memHead{kind: memTaken, cookie: h.cookie}
 	// It cannot fail but for a sender that is gone, or that does not read: X4.
-	_ = c.ctl.send(memForever, false, &answer, nil, nil)
+	_ = c.ctl.send(forever, false, &answer, nil, nil)
 	memRaceReceive()
 	return got, true, nil
 }
@@ -96,7 +96,7 @@ func (c *CrossMemoryConn) refuse(h *memHead, err error) error {
 		errno = unix.EPERM
 	}
 	answer := memHead{kind: memRefused, code: uint32(errno), cookie: h.cookie}
-	switch err := c.ctl.send(memForever, false, &answer, nil, nil); {
+	switch err := c.ctl.send(forever, false, &answer, nil, nil); {
 	case errors.Is(err, ErrWouldBlock):
 		return fmt.Errorf("%w: the sender does not read its answers", ErrFrame)
 	default:

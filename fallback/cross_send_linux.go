@@ -49,9 +49,9 @@ func (c *CrossMemoryConn) TrySend(msg []byte) error {
 	var err error
 	if len(msg) <= c.inline {
 		h := memHead{kind: memInline, size: uint64(len(msg))}
-		err = c.data.send(memForever, false, &h, msg, nil)
+		err = c.data.send(forever, false, &h, msg, nil)
 	} else {
-		err = c.sendCopy(memForever, false, msg)
+		err = c.sendCopy(forever, false, msg)
 	}
 	return opError(KindCrossMemory, op, "", c.sendError(err))
 }

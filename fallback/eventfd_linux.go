@@ -203,10 +203,10 @@ func (e *Eventfd) Add(ctx context.Context, n uint64) error {
 
 // TryAdd is Add that does not wait: ErrWouldBlock.
 func (e *Eventfd) TryAdd(n uint64) error {
-	if err := e.addable(memForever, n); err != nil {
+	if err := e.addable(forever, n); err != nil {
 		return err
 	}
-	_, err := e.do(memForever, true, false, n)
+	_, err := e.do(forever, true, false, n)
 	return err
 }
 
@@ -223,7 +223,7 @@ func (e *Eventfd) addable(ctx context.Context, n uint64) error {
 // Signal adds 1, for use as a wake-up, and does not block: a counter that is full wakes
 // its waiters as it is, so that is no error.
 func (e *Eventfd) Signal() error {
-	_, err := e.do(memForever, true, false, 1)
+	_, err := e.do(forever, true, false, 1)
 	if errors.Is(err, ErrWouldBlock) {
 		return nil
 	}
@@ -241,7 +241,7 @@ func (e *Eventfd) Wait(ctx context.Context) (uint64, error) {
 }
 
 // TryWait is Wait that does not wait: ErrWouldBlock while the counter is 0.
-func (e *Eventfd) TryWait() (uint64, error) { return e.do(memForever, false, false, 0) }
+func (e *Eventfd) TryWait() (uint64, error) { return e.do(forever, false, false, 0) }
 
 // Value is the counter as it was a moment ago, and whether it is in semaphore mode. It
 // takes nothing and does not block. It reads /proc/self/fdinfo (count: Linux 3.8;

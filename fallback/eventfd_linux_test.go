@@ -23,13 +23,13 @@ func eventfdNew(t testing.TB, v uint32, sem bool) *Eventfd {
 
 func TestEventfdCounterIsTakenWhole(t *testing.T) {
 	e := eventfdNew(t, 3, false)
-	require.NoError(t, e.Add(memForever, 4))
+	require.NoError(t, e.Add(forever, 4))
 	require.NoError(t, e.Signal())
 	v, sem, err := e.Value()
 	require.NoError(t, err)
 	require.EqualValues(t, 8, v)
 	require.False(t, sem)
-	v, err = e.Wait(memForever)
+	v, err = e.Wait(forever)
 	require.NoError(t, err)
 	require.EqualValues(t, 8, v)
 	_, err = e.TryWait()
@@ -49,7 +49,7 @@ func TestEventfdSemaphoreIsTakenByOne(t *testing.T) {
 
 func TestEventfdLimits(t *testing.T) {
 	e := eventfdNew(t, 0, false)
-	require.ErrorIs(t, e.Add(memForever, EventfdMax+1), fs.ErrInvalid)
+	require.ErrorIs(t, e.Add(forever, EventfdMax+1), fs.ErrInvalid)
 	require.ErrorIs(t, e.TryAdd(EventfdMax+1), fs.ErrInvalid)
 	require.NoError(t, e.TryAdd(EventfdMax))
 	require.ErrorIs(t, e.TryAdd(1), ErrWouldBlock)
@@ -60,12 +60,12 @@ func TestEventfdLimits(t *testing.T) {
 	require.ErrorIs(t, e.Add(ctx, 1), context.DeadlineExceeded)
 	require.ErrorIs(t, e.Add(ctx, 1), context.DeadlineExceeded, "ended before")
 	done := make(chan error)
-	go func() { done <- e.Add(memForever, 5) }()
-	v, err := e.Wait(memForever)
+	go func() { done <- e.Add(forever, 5) }()
+	v, err := e.Wait(forever)
 	require.NoError(t, err)
 	require.NoError(t, <-done)
 	if v == EventfdMax { // the adder came later
-		v, err = e.Wait(memForever)
+		v, err = e.Wait(forever)
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 5, v)
@@ -78,9 +78,9 @@ func TestEventfdWaitersInTheNetpoller(t *testing.T) {
 	results := make(chan error, 2*waiters)
 	for range waiters {
 		go func() { _, err := e.Wait(ctx); results <- err }()
-		go func() { _, err := e.Wait(memForever); results <- err }()
+		go func() { _, err := e.Wait(forever); results <- err }()
 	}
-	require.NoError(t, e.Add(memForever, waiters/2))
+	require.NoError(t, e.Add(forever, waiters/2))
 	for range waiters / 2 {
 		require.NoError(t, <-results)
 	}
@@ -114,7 +114,7 @@ func TestEventfdNoSignalIsLost(t *testing.T) {
 		}()
 	}
 	for sum := uint64(0); sum < adders*each; {
-		v, err := e.Wait(memForever)
+		v, err := e.Wait(forever)
 		require.NoError(t, err)
 		sum += v
 	}
@@ -127,9 +127,9 @@ func init() {
 		memMust(err)
 		back, err := EventfdFromFile(os.NewFile(4, "eventfd"))
 		memMust(err)
-		v, err := e.Wait(memForever)
+		v, err := e.Wait(forever)
 		memMust(err)
-		memMust(back.Add(memForever, v*2))
+		memMust(back.Add(forever, v*2))
 	}
 }
 
@@ -145,8 +145,8 @@ func TestEventfdInherited(t *testing.T) {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
 	require.NoError(t, cmd.Start())
-	require.NoError(t, e.Add(memForever, 21))
-	v, err := back.Wait(memForever)
+	require.NoError(t, e.Add(forever, 21))
+	v, err := back.Wait(forever)
 	require.NoError(t, err)
 	require.EqualValues(t, 42, v)
 	require.NoError(t, cmd.Wait())
@@ -197,6 +197,6 @@ func TestEventfdAllocatesNothing(t *testing.T) {
 	e := eventfdNew(t, 0, false)
 	require.Zero(t, testing.AllocsPerRun(200, func() {
 		_ = e.Signal()
-		_, _ = e.Wait(memForever)
+		_, _ = e.Wait(forever)
 	}))
 }

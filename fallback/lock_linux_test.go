@@ -52,7 +52,7 @@ func init() {
 				if os.Getenv("LOCK_SHARED") != "" {
 					mode = LockShared
 				}
-				memMust(k.lock(memForever, f, mode))
+				memMust(k.lock(forever, f, mode))
 			}
 		}
 		fmt.Println("held")
@@ -115,7 +115,7 @@ func TestLockSharedByManyExcludesAWriter(t *testing.T) {
 			require.NoError(t, k.try(f, LockShared))
 			require.ErrorIs(t, k.try(f, LockExclusive), ErrWouldBlock)
 			release()
-			require.NoError(t, k.lock(memForever, f, LockExclusive))
+			require.NoError(t, k.lock(forever, f, LockExclusive))
 		})
 	}
 }
@@ -230,7 +230,7 @@ func TestLockRecordDeadlockIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, RecordLock(memForever, f, LockExclusive, LockRange{0, 1}))
+	require.NoError(t, RecordLock(forever, f, LockExclusive, LockRange{0, 1}))
 	require.NoError(t, cmd.Start())
 	lines := make(chan string)
 	go func() {
@@ -241,7 +241,7 @@ func TestLockRecordDeadlockIsNoticed(t *testing.T) {
 	}()
 	require.Equal(t, "ready", <-lines)
 	mine := make(chan error, 1)
-	go func() { mine <- RecordLock(memForever, f, LockExclusive, LockRange{1, 1}) }()
+	go func() { mine <- RecordLock(forever, f, LockExclusive, LockRange{1, 1}) }()
 	fmt.Fprintln(in)
 	select {
 	case err = <-mine: // this side closed the circle
@@ -263,11 +263,11 @@ func init() {
 	roles["lock-deadlock"] = func() {
 		f, err := os.OpenFile(os.Getenv("LOCK_FILE"), os.O_RDWR, 0)
 		memMust(err)
-		memMust(RecordLock(memForever, f, LockExclusive, LockRange{1, 1}))
+		memMust(RecordLock(forever, f, LockExclusive, LockRange{1, 1}))
 		fmt.Println("ready")
 		in := bufio.NewReader(os.Stdin)
 		_, _ = in.ReadString('\n')
-		switch err := RecordLock(memForever, f, LockExclusive, LockRange{0, 1}); {
+		switch err := RecordLock(forever, f, LockExclusive, LockRange{0, 1}); {
 		case err == nil:
 			fmt.Println("got")
 		case errors.Is(err, syscall.EDEADLK):
@@ -290,7 +290,7 @@ func TestLockOnAClosedOrUnfitFile(t *testing.T) {
 	f.Close()
 	for _, k := range lockKinds {
 		require.ErrorIs(t, k.try(f, LockShared), os.ErrClosed)
-		require.ErrorIs(t, k.lock(memForever, f, LockShared), os.ErrClosed)
+		require.ErrorIs(t, k.lock(forever, f, LockShared), os.ErrClosed)
 		require.ErrorIs(t, k.unlock(f), os.ErrClosed)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

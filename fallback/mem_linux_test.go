@@ -68,7 +68,7 @@ func TestMemMessagesOfEverySizeArriveInOrder(t *testing.T) {
 			if n <= a.MaxMessage() {
 				sent = append(sent, n)
 			} else {
-				require.ErrorIs(t, a.Send(memForever, make([]byte, n)), ErrTooLarge)
+				require.ErrorIs(t, a.Send(forever, make([]byte, n)), ErrTooLarge)
 				require.ErrorIs(t, a.TrySend(make([]byte, n)), ErrTooLarge)
 			}
 		}
@@ -77,7 +77,7 @@ func TestMemMessagesOfEverySizeArriveInOrder(t *testing.T) {
 			go func() {
 				defer wg.Done()
 				for i, n := range sent {
-					if err := ends[0].Send(memForever, memFill(n, byte(i))); err != nil {
+					if err := ends[0].Send(forever, memFill(n, byte(i))); err != nil {
 						t.Errorf("send of %d: %v", n, err)
 						return
 					}
@@ -88,15 +88,15 @@ func TestMemMessagesOfEverySizeArriveInOrder(t *testing.T) {
 			}()
 			for i, n := range sent {
 				prefix := []byte("before")
-				got, err := ends[1].Receive(memForever, prefix)
+				got, err := ends[1].Receive(forever, prefix)
 				require.NoError(t, err, "%d bytes", n)
 				require.True(t, bytes.Equal(append([]byte("before"), memFill(n, byte(i))...), got), "%d bytes", n)
 			}
-			_, err := ends[1].Receive(memForever, nil)
+			_, err := ends[1].Receive(forever, nil)
 			require.ErrorIs(t, err, io.EOF)
 		}
 		wg.Wait()
-		require.ErrorIs(t, a.Send(memForever, nil), os.ErrClosed)
+		require.ErrorIs(t, a.Send(forever, nil), os.ErrClosed)
 		require.ErrorIs(t, a.CloseSend(), os.ErrClosed)
 	})
 }
@@ -152,8 +152,8 @@ func TestMemContextEndsABlockedCall(t *testing.T) {
 				require.Equal(t, byte(0), got[0], "what was not sent has come")
 			}
 		}
-		require.NoError(t, a.Send(memForever, []byte("on")))
-		got, err := b.Receive(memForever, nil)
+		require.NoError(t, a.Send(forever, []byte("on")))
+		got, err := b.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, "on", string(got))
 	})
@@ -191,7 +191,7 @@ func TestMemContextsOfConcurrentCallsAreTheirOwn(t *testing.T) {
 			select {
 			case <-finished:
 			default:
-				require.NoError(t, a.Send(memForever, []byte{byte(n)}))
+				require.NoError(t, a.Send(forever, []byte{byte(n)}))
 				n++
 				if n < calls {
 					time.Sleep(100 * time.Microsecond)
@@ -215,9 +215,9 @@ func TestMemCloseEndsBlockedCallsAndTellsThePeer(t *testing.T) {
 	memBothKinds(t, func(t *testing.T, a, b Conn) {
 		done := make(chan error, 8)
 		for range 4 {
-			go func() { _, err := b.Receive(memForever, nil); done <- err }()
+			go func() { _, err := b.Receive(forever, nil); done <- err }()
 		}
-		require.NoError(t, a.Send(memForever, []byte("x")))
+		require.NoError(t, a.Send(forever, []byte("x")))
 		require.NoError(t, <-done)
 		require.NoError(t, b.Close())
 		for range 3 {
@@ -226,29 +226,29 @@ func TestMemCloseEndsBlockedCallsAndTellsThePeer(t *testing.T) {
 		require.ErrorIs(t, b.Close(), os.ErrClosed)
 		_, err := b.TryReceive(nil)
 		require.ErrorIs(t, err, os.ErrClosed)
-		require.ErrorIs(t, b.Send(memForever, nil), os.ErrClosed)
-		require.ErrorIs(t, a.Send(memForever, []byte("y")), syscall.EPIPE)
+		require.ErrorIs(t, b.Send(forever, nil), os.ErrClosed)
+		require.ErrorIs(t, a.Send(forever, []byte("y")), syscall.EPIPE)
 		require.ErrorIs(t, a.TrySend([]byte("y")), syscall.EPIPE)
-		_, err = a.Receive(memForever, nil)
+		_, err = a.Receive(forever, nil)
 		require.ErrorIs(t, err, io.EOF)
 	})
 }
 
 func TestMemWhatWasSentStaysReceivableAfterClose(t *testing.T) {
 	memBothKinds(t, func(t *testing.T, a, b Conn) {
-		require.NoError(t, b.Send(memForever, []byte("unread"))) // a will not read it
+		require.NoError(t, b.Send(forever, []byte("unread"))) // a will not read it
 		for i := range 10 {
 			require.NoError(t, a.TrySend(memFill(100, byte(i))))
 		}
 		require.NoError(t, a.Close())
 		for i := range 10 {
-			got, err := b.Receive(memForever, nil)
+			got, err := b.Receive(forever, nil)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(memFill(100, byte(i)), got))
 		}
-		_, err := b.Receive(memForever, nil)
+		_, err := b.Receive(forever, nil)
 		require.ErrorIs(t, err, io.EOF)
-		require.ErrorIs(t, b.Send(memForever, nil), syscall.EPIPE)
+		require.ErrorIs(t, b.Send(forever, nil), syscall.EPIPE)
 	})
 }
 
@@ -260,13 +260,13 @@ func TestMemCloseSendEndsABlockedSend(t *testing.T) {
 		}
 		done := make(chan error, 2)
 		for range 2 {
-			go func() { done <- a.Send(memForever, memFill(1000, 0)) }()
+			go func() { done <- a.Send(forever, memFill(1000, 0)) }()
 		}
 		require.NoError(t, a.CloseSend())
 		require.ErrorIs(t, <-done, os.ErrClosed)
 		require.ErrorIs(t, <-done, os.ErrClosed)
-		require.NoError(t, b.Send(memForever, []byte("back")))
-		got, err := a.Receive(memForever, nil)
+		require.NoError(t, b.Send(forever, []byte("back")))
+		got, err := a.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, "back", string(got))
 	})
@@ -287,7 +287,7 @@ func TestMemManyGoroutinesLoseAndDoubleNothing(t *testing.T) {
 					}
 					msg := memFill(n, 0)
 					msg[0], msg[1], msg[2] = byte(s), byte(i), byte(i>>8)
-					if err := a.Send(memForever, msg); err != nil {
+					if err := a.Send(forever, msg); err != nil {
 						t.Error(err)
 					}
 				}
@@ -301,7 +301,7 @@ func TestMemManyGoroutinesLoseAndDoubleNothing(t *testing.T) {
 			go func() {
 				defer rg.Done()
 				for {
-					msg, err := b.Receive(memForever, nil)
+					msg, err := b.Receive(forever, nil)
 					if errors.Is(err, io.EOF) {
 						return
 					}
@@ -362,9 +362,9 @@ func memMust(err error) {
 
 func memOpenIn(kind string, c *net.UnixConn) (Conn, error) {
 	if kind == "Shm" {
-		return Shm(memForever, c, ShmOptions{MaxMessage: 1 << 20})
+		return Shm(forever, c, ShmOptions{MaxMessage: 1 << 20})
 	}
-	return CrossMemory(memForever, c, CrossMemoryOptions{MaxMessage: 1 << 20, AllowPeer: true})
+	return CrossMemory(forever, c, CrossMemoryOptions{MaxMessage: 1 << 20, AllowPeer: true})
 }
 
 func init() {
@@ -375,12 +375,12 @@ func init() {
 		memMust(err)
 		var buf []byte
 		for {
-			buf, err = conn.Receive(memForever, buf[:0])
+			buf, err = conn.Receive(forever, buf[:0])
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			memMust(err)
-			memMust(conn.Send(memForever, buf))
+			memMust(conn.Send(forever, buf))
 		}
 		memMust(conn.Close())
 	}
@@ -393,10 +393,10 @@ func init() {
 		n, err := strconv.Atoi(os.Getenv("MEM_COUNT"))
 		memMust(err)
 		for range n {
-			_, err := conn.Receive(memForever, nil)
+			_, err := conn.Receive(forever, nil)
 			memMust(err)
 		}
-		memMust(conn.Send(memForever, []byte("stuck")))
+		memMust(conn.Send(forever, []byte("stuck")))
 		select {}
 	}
 	// mem-sender sends without end.
@@ -406,7 +406,7 @@ func init() {
 		conn, err := memOpenIn(os.Getenv("MEM_KIND"), c)
 		memMust(err)
 		for i := 0; ; i++ {
-			memMust(conn.Send(memForever, memFill(1<<(i%21), byte(i))))
+			memMust(conn.Send(forever, memFill(1<<(i%21), byte(i))))
 		}
 	}
 }
@@ -427,13 +427,13 @@ func TestMemBetweenProcesses(t *testing.T) {
 				if n > conn.MaxMessage() {
 					continue
 				}
-				require.NoError(t, conn.Send(memForever, memFill(n, byte(i))))
-				got, err := conn.Receive(memForever, nil)
+				require.NoError(t, conn.Send(forever, memFill(n, byte(i))))
+				got, err := conn.Receive(forever, nil)
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(memFill(n, byte(i)), got), "%d bytes", n)
 			}
 			require.NoError(t, conn.CloseSend())
-			_, err = conn.Receive(memForever, nil)
+			_, err = conn.Receive(forever, nil)
 			require.ErrorIs(t, err, io.EOF)
 			require.NoError(t, cmd.Wait())
 		})
@@ -448,25 +448,25 @@ func TestMemKilledReceiverEndsABlockedSend(t *testing.T) {
 			require.NoError(t, err)
 			defer conn.Close()
 			for range 3 {
-				require.NoError(t, conn.Send(memForever, memFill(300000, 1)))
+				require.NoError(t, conn.Send(forever, memFill(300000, 1)))
 			}
-			got, err := conn.Receive(memForever, nil)
+			got, err := conn.Receive(forever, nil)
 			require.NoError(t, err)
 			require.Equal(t, "stuck", string(got))
 			blocked := make(chan error)
 			go func() {
 				var err error
 				for err == nil {
-					err = conn.Send(memForever, memFill(300000, 2))
+					err = conn.Send(forever, memFill(300000, 2))
 				}
 				blocked <- err
 			}()
 			time.Sleep(5 * time.Millisecond) // whichever phase that meets, the outcome is the same
 			require.NoError(t, cmd.Process.Kill())
 			require.ErrorIs(t, <-blocked, syscall.EPIPE)
-			_, err = conn.Receive(memForever, nil)
+			_, err = conn.Receive(forever, nil)
 			require.ErrorIs(t, err, io.EOF)
-			require.ErrorIs(t, conn.Send(memForever, nil), syscall.EPIPE)
+			require.ErrorIs(t, conn.Send(forever, nil), syscall.EPIPE)
 		})
 	}
 }
@@ -485,7 +485,7 @@ func TestMemKilledSenderLeavesWholeMessagesAndAnEnd(t *testing.T) {
 					if i == kill {
 						go func() { _ = cmd.Process.Kill() }()
 					}
-					buf, err = conn.Receive(memForever, buf[:0])
+					buf, err = conn.Receive(forever, buf[:0])
 					if err != nil {
 						break
 					}
@@ -513,7 +513,7 @@ func TestMemSteadyStateAllocatesNothing(t *testing.T) {
 				for {
 					select {
 					case <-go1:
-						_ = a.Send(memForever, msg)
+						_ = a.Send(forever, msg)
 					case <-stop:
 						return
 					}
@@ -521,7 +521,7 @@ func TestMemSteadyStateAllocatesNothing(t *testing.T) {
 			}()
 			per := testing.AllocsPerRun(100, func() {
 				go1 <- struct{}{}
-				if _, err := b.Receive(memForever, dst); err != nil {
+				if _, err := b.Receive(forever, dst); err != nil {
 					t.Fatal(err)
 				}
 			})
@@ -607,8 +607,8 @@ func TestMemSetUpOverAStreamSocket(t *testing.T) {
 			b := <-other
 			require.NoError(t, b.err)
 			defer b.c.Close()
-			go func() { _ = a.Send(memForever, memFill(100000, 4)) }()
-			got, err := b.c.Receive(memForever, nil)
+			go func() { _ = a.Send(forever, memFill(100000, 4)) }()
+			got, err := b.c.Receive(forever, nil)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(memFill(100000, 4), got))
 		})

@@ -36,9 +36,6 @@ func (t memTurn) lock(ctx context.Context, gone <-chan struct{}) error {
 
 func (t memTurn) unlock() { <-t }
 
-// memForever is the context of calls that nothing but the Conn itself ends.
-var memForever context.Context
-
 func memDone(ctx context.Context) <-chan struct{} {
 	if ctx == nil {
 		return nil
@@ -102,7 +99,7 @@ func memWait(ctx context.Context, deadline func(time.Time) error,
 	wait func(func(fd uintptr) bool) error, f func(fd uintptr) bool,
 ) error {
 	if memDone(ctx) == nil {
-		return memWaitError(memForever, wait(f))
+		return memWaitError(forever, wait(f))
 	}
 	finished := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

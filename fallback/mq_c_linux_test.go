@@ -38,7 +38,7 @@ func TestMQMeetsAQueueThatAProgramInCHasMade(t *testing.T) {
 		text     string
 		priority uint
 	}{{"high", 30002}, {"", 30001}, {"low", 30000}} {
-		msg, priority, err := q.Receive(mqForever, nil)
+		msg, priority, err := q.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, want.text, string(msg))
 		require.Equal(t, want.priority, priority)
@@ -50,7 +50,7 @@ func TestMQAProgramInCReceivesWithPriorities(t *testing.T) {
 	peer := mqPeer(t)
 	q := mqMake(t, mqSmall)
 	for i, text := range []string{"low", "high", "middle"} {
-		require.NoError(t, q.Send(mqForever, []byte(text), []uint{0, MaxQueuePriority, 9}[i]))
+		require.NoError(t, q.Send(forever, []byte(text), []uint{0, MaxQueuePriority, 9}[i]))
 	}
 	f, err := q.File()
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestMQAProgramInCReceivesWithPriorities(t *testing.T) {
 	c = mqRun(t, exec.Command(peer, "receive", q.Name(), "3"))
 	require.Equal(t, "9 middle", c.line())
 	require.Equal(t, "0 low", c.line())
-	require.NoError(t, q.Send(mqForever, []byte("woken"), 1), "it is blocked in mq_receive by now, or will be")
+	require.NoError(t, q.Send(forever, []byte("woken"), 1), "it is blocked in mq_receive by now, or will be")
 	require.Equal(t, "1 woken", c.line())
 	c.finish(t)
 }
@@ -74,8 +74,8 @@ func TestMQEchoedByAProgramInC(t *testing.T) {
 	there, back := mqMake(t, mqSmall), mqMake(t, QueueAttr{MaxMessages: 1, MessageSize: 64})
 	c := mqRun(t, exec.Command(peer, "echo", there.Name(), back.Name(), "500"))
 	for i := range 500 {
-		require.NoError(t, there.Send(mqForever, []byte{byte(i), byte(i >> 8)}, uint(i)))
-		msg, priority, err := back.Receive(mqForever, nil)
+		require.NoError(t, there.Send(forever, []byte{byte(i), byte(i >> 8)}, uint(i)))
+		msg, priority, err := back.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, []byte{byte(i), byte(i >> 8)}, msg)
 		require.EqualValues(t, i, priority)

@@ -74,7 +74,7 @@ func (c *mqConn) Send(ctx context.Context, msg []byte) error {
 	return c.send(ctx, mqWait, msg, 0)
 }
 
-func (c *mqConn) TrySend(msg []byte) error { return c.send(mqForever, mqTry, msg, 0) }
+func (c *mqConn) TrySend(msg []byte) error { return c.send(forever, mqTry, msg, 0) }
 
 func (c *mqConn) SendPriority(ctx context.Context, msg []byte, priority uint) error {
 	return c.send(ctx, mqWait, msg, priority)
@@ -93,7 +93,7 @@ func (c *mqConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 
 func (c *mqConn) TryReceive(dst []byte) ([]byte, error) {
-	msg, _, err := c.receive(mqForever, mqTry, dst)
+	msg, _, err := c.receive(forever, mqTry, dst)
 	return msg, err
 }
 

@@ -20,8 +20,8 @@ func TestMQConnOverOneQueue(t *testing.T) {
 	defer other.Close()
 	require.Equal(t, KindMQ, c.Kind())
 	require.Equal(t, 64, c.MaxMessage())
-	require.NoError(t, c.Send(mqForever, []byte("plain")))
-	require.NoError(t, SendPriority(mqForever, c, []byte("urgent"), 5))
+	require.NoError(t, c.Send(forever, []byte("plain")))
+	require.NoError(t, SendPriority(forever, c, []byte("urgent"), 5))
 	msg, priority, err := ReceivePriority(context.Background(), other, nil)
 	require.NoError(t, err)
 	require.Equal(t, "urgent", string(msg))
@@ -31,13 +31,13 @@ func TestMQConnOverOneQueue(t *testing.T) {
 	require.Equal(t, "its own: plain", string(msg))
 	_, err = c.TryReceive(nil)
 	require.ErrorIs(t, err, ErrWouldBlock)
-	require.ErrorIs(t, c.Send(mqForever, make([]byte, 65)), ErrTooLarge)
+	require.ErrorIs(t, c.Send(forever, make([]byte, 65)), ErrTooLarge)
 
 	require.NoError(t, c.TrySend([]byte("stays")))
 	require.NoError(t, c.Close())
 	require.ErrorIs(t, c.Close(), os.ErrClosed)
 	require.ErrorIs(t, c.TrySend(nil), os.ErrClosed)
-	msg, err = other.Receive(mqForever, nil)
+	msg, err = other.Receive(forever, nil)
 	require.NoError(t, err)
 	require.Equal(t, "stays", string(msg))
 }
@@ -47,11 +47,11 @@ func TestMQConnOverAPair(t *testing.T) {
 	c, err := MQOver(there, back)
 	require.NoError(t, err)
 	require.Equal(t, 64, c.MaxMessage(), "of the direction in which it sends")
-	require.NoError(t, c.Send(mqForever, []byte("there")))
+	require.NoError(t, c.Send(forever, []byte("there")))
 	_, err = c.TryReceive(nil)
 	require.ErrorIs(t, err, ErrWouldBlock)
-	require.NoError(t, back.Send(mqForever, []byte("back"), 0))
-	msg, err := c.Receive(mqForever, nil)
+	require.NoError(t, back.Send(forever, []byte("back"), 0))
+	msg, err := c.Receive(forever, nil)
 	require.NoError(t, err)
 	require.Equal(t, "back", string(msg))
 	require.NoError(t, c.Close())
@@ -66,14 +66,14 @@ func TestMQConnRefusesByName(t *testing.T) {
 	require.NoError(t, err)
 	out, err := MQOver(writer, nil)
 	require.NoError(t, err)
-	_, receiveErr := out.Receive(mqForever, nil)
+	_, receiveErr := out.Receive(forever, nil)
 	_, tryErr := out.TryReceive(nil)
-	_, _, priorityErr := ReceivePriority(mqForever, out, nil)
+	_, _, priorityErr := ReceivePriority(forever, out, nil)
 	_, peerErr := in.Peer()
 	_, rawErr := RawConn(out)
 	for _, err := range []error{
-		in.Send(mqForever, nil), in.TrySend(nil), SendPriority(mqForever, in, nil, 0), receiveErr, tryErr, priorityErr,
-		peerErr, rawErr, in.CloseSend(), SendFiles(mqForever, out, nil),
+		in.Send(forever, nil), in.TrySend(nil), SendPriority(forever, in, nil, 0), receiveErr, tryErr, priorityErr,
+		peerErr, rawErr, in.CloseSend(), SendFiles(forever, out, nil),
 	} {
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 		var refused *RefusedError
@@ -102,8 +102,8 @@ func TestMQCarriersOpen(t *testing.T) {
 		}
 		if c.open != nil {
 			a, b := c.open(t)
-			require.NoError(t, a.Send(mqForever, []byte(c.name)))
-			msg, err := b.Receive(mqForever, nil)
+			require.NoError(t, a.Send(forever, []byte(c.name)))
+			msg, err := b.Receive(forever, nil)
 			require.NoError(t, err)
 			require.Equal(t, c.name, string(msg))
 		}
@@ -113,7 +113,7 @@ func TestMQCarriersOpen(t *testing.T) {
 		for _, f := range files {
 			f.Close()
 		}
-		require.NoError(t, a.Send(mqForever, []byte("to the child")))
+		require.NoError(t, a.Send(forever, []byte("to the child")))
 		require.Equal(t, "to the child", child.line())
 		child.finish(t)
 	}
@@ -125,7 +125,7 @@ func init() {
 			if c.name == os.Args[1] {
 				conn, err := c.remake(os.Args[2])
 				mqMust(err)
-				msg, err := conn.Receive(mqForever, nil)
+				msg, err := conn.Receive(forever, nil)
 				mqMust(err)
 				_, _ = os.Stdout.Write(append(msg, '\n'))
 				mqMust(conn.Close())

@@ -65,12 +65,12 @@ func (q *Queue) Send(ctx context.Context, msg []byte, priority uint) error {
 // setting the clock does not move the instant, if it was made from time.Now: the
 // wait is by the monotonic clock.
 func (q *Queue) SendUntil(deadline time.Time, msg []byte, priority uint) error {
-	return q.send(mqForever, deadline, mqObey, msg, priority)
+	return q.send(forever, deadline, mqObey, msg, priority)
 }
 
 // TrySend is Send that does not wait: ErrWouldBlock.
 func (q *Queue) TrySend(msg []byte, priority uint) error {
-	return q.send(mqForever, time.Time{}, mqTry, msg, priority)
+	return q.send(forever, time.Time{}, mqTry, msg, priority)
 }
 
 // Receive takes the oldest message of the highest priority, and appends it to dst:
@@ -86,12 +86,12 @@ func (q *Queue) Receive(ctx context.Context, dst []byte) (msg []byte, priority u
 
 // ReceiveUntil is Receive that waits until an instant, as SendUntil does.
 func (q *Queue) ReceiveUntil(deadline time.Time, dst []byte) (msg []byte, priority uint, err error) {
-	return q.receive(mqForever, deadline, mqObey, dst)
+	return q.receive(forever, deadline, mqObey, dst)
 }
 
 // TryReceive is Receive that does not wait: ErrWouldBlock.
 func (q *Queue) TryReceive(dst []byte) (msg []byte, priority uint, err error) {
-	return q.receive(mqForever, time.Time{}, mqTry, dst)
+	return q.receive(forever, time.Time{}, mqTry, dst)
 }
 
 // WaitReadable waits until there is a message, and leaves it there; another receiver may

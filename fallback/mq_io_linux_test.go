@@ -19,13 +19,13 @@ import (
 func TestMQHigherPrioritiesComeFirstAndEqualOnesInOrder(t *testing.T) {
 	q := mqMake(t, QueueAttr{MaxMessages: 8, MessageSize: 8})
 	for i, priority := range []uint{0, 7, MaxQueuePriority, 7, 0, 1} {
-		require.NoError(t, q.Send(mqForever, []byte{byte(i)}, priority))
+		require.NoError(t, q.Send(forever, []byte{byte(i)}, priority))
 	}
 	for _, want := range []struct {
 		i        byte
 		priority uint
 	}{{2, MaxQueuePriority}, {1, 7}, {3, 7}, {5, 1}, {0, 0}, {4, 0}} {
-		msg, priority, err := q.Receive(mqForever, nil)
+		msg, priority, err := q.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, []byte{want.i}, msg)
 		require.Equal(t, want.priority, priority)
@@ -36,7 +36,7 @@ func TestMQReceiveAppends(t *testing.T) {
 	q := mqMake(t, mqSmall)
 	for _, spare := range []int{0, 1, 3, 63, 64, 100} {
 		for _, text := range []string{"", "abc"} {
-			require.NoError(t, q.Send(mqForever, []byte(text), 0))
+			require.NoError(t, q.Send(forever, []byte(text), 0))
 			dst := append(make([]byte, 0, 2+spare), "x:"...)
 			msg, _, err := q.TryReceive(dst)
 			require.NoError(t, err)
@@ -88,9 +88,9 @@ func TestMQDeadlines(t *testing.T) {
 
 	// None of them is left over for those who have none.
 	sent := make(chan error)
-	go func() { sent <- q.Send(mqForever, []byte("last"), 0) }()
+	go func() { sent <- q.Send(forever, []byte("last"), 0) }()
 	mqAwaitWaiter(&q.f.out)
-	_, _, err = q.Receive(mqForever, nil)
+	_, _, err = q.Receive(forever, nil)
 	require.NoError(t, err)
 	require.NoError(t, <-sent)
 }
@@ -126,7 +126,7 @@ func TestMQOneCallsEndIsNotAnothers(t *testing.T) {
 	hasty.Wait()
 	require.Empty(t, patient)
 	for i := range 4 {
-		require.NoError(t, q.Send(mqForever, []byte{byte(i)}, 0))
+		require.NoError(t, q.Send(forever, []byte{byte(i)}, 0))
 	}
 	for range 4 {
 		a := <-patient
@@ -143,7 +143,7 @@ func TestMQContextEndsABlockedCall(t *testing.T) {
 	a, err := q.Attr()
 	require.NoError(t, err)
 	require.Zero(t, a.Messages, "nothing was sent")
-	require.NoError(t, q.Send(mqForever, []byte("full"), 0))
+	require.NoError(t, q.Send(forever, []byte("full"), 0))
 	_, _, err = q.Receive(ended, nil)
 	require.ErrorIs(t, err, context.Canceled, "nothing was taken")
 	require.ErrorIs(t, q.WaitReadable(ended), context.Canceled)
@@ -158,7 +158,7 @@ func TestMQContextEndsABlockedCall(t *testing.T) {
 	for range 3 {
 		require.ErrorIs(t, <-done, context.Canceled)
 	}
-	_, _, err = q.Receive(mqForever, nil)
+	_, _, err = q.Receive(forever, nil)
 	require.NoError(t, err)
 
 	ctx, cancel = context.WithTimeout(context.Background(), time.Millisecond)
@@ -173,12 +173,12 @@ func TestMQCloseEndsBlockedCalls(t *testing.T) {
 	mqGuard(t)
 	q := mqMake(t, QueueAttr{MaxMessages: 1, MessageSize: 8})
 	e := mqMake(t, QueueAttr{MaxMessages: 1, MessageSize: 8})
-	require.NoError(t, q.Send(mqForever, []byte("full"), 0))
+	require.NoError(t, q.Send(forever, []byte("full"), 0))
 	done := make(chan error, 9)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	for range 3 {
-		go func() { done <- q.Send(mqForever, nil, 0) }()
+		go func() { done <- q.Send(forever, nil, 0) }()
 		go func() { _, _, err := e.Receive(ctx, nil); done <- err }()
 		go func() { _, _, err := e.ReceiveUntil(time.Now().Add(time.Hour), nil); done <- err }()
 	}
@@ -226,7 +226,7 @@ func init() {
 		q, err := OpenQueue(os.Args[1], os.O_WRONLY, 0, nil)
 		mqMust(err)
 		for i := uint64(0); ; i++ {
-			mqMust(q.Send(mqForever, binary.NativeEndian.AppendUint64(nil, i), 0))
+			mqMust(q.Send(forever, binary.NativeEndian.AppendUint64(nil, i), 0))
 		}
 	}
 	// Blocks in Receive until it is killed.
@@ -236,7 +236,7 @@ func init() {
 		mqMust(err)
 		fmt.Println("ready")
 		for {
-			_, _, err := q.Receive(mqForever, nil)
+			_, _, err := q.Receive(forever, nil)
 			mqMust(err)
 		}
 	}
@@ -263,9 +263,9 @@ func init() {
 		})
 		var buf [64]byte
 		for range n {
-			msg, priority, err := in.Receive(mqForever, buf[:0])
+			msg, priority, err := in.Receive(forever, buf[:0])
 			mqMust(err)
-			mqMust(out.Send(mqForever, msg, priority))
+			mqMust(out.Send(forever, msg, priority))
 		}
 		close(stop)
 		storm.Wait()
@@ -278,7 +278,7 @@ func TestMQKilledSenderLeavesWholeMessages(t *testing.T) {
 	next := uint64(0)
 	c := mqStart(t, "mqSendForever", nil, q.Name())
 	for next < 200 {
-		msg, _, err := q.Receive(mqForever, nil)
+		msg, _, err := q.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, next, binary.NativeEndian.Uint64(msg))
 		next++
@@ -294,7 +294,7 @@ func TestMQKilledSenderLeavesWholeMessages(t *testing.T) {
 		require.Equal(t, next, binary.NativeEndian.Uint64(msg))
 		next++
 	}
-	require.NoError(t, q.Send(mqForever, []byte("goes on"), 0))
+	require.NoError(t, q.Send(forever, []byte("goes on"), 0))
 }
 
 func TestMQKilledReceiverTakesNothingThatComesLater(t *testing.T) {
@@ -303,7 +303,7 @@ func TestMQKilledReceiverTakesNothingThatComesLater(t *testing.T) {
 	c := mqStart(t, "mqReceiveForever", nil, q.Name())
 	require.Equal(t, "ready", c.line())
 	c.kill()
-	require.NoError(t, q.Send(mqForever, []byte("later"), 0))
+	require.NoError(t, q.Send(forever, []byte("later"), 0))
 	msg, _, err := q.TryReceive(nil)
 	require.NoError(t, err)
 	require.Equal(t, "later", string(msg))
@@ -317,7 +317,7 @@ func TestMQSignalStormLosesNothing(t *testing.T) {
 	sent := make(chan error, 1)
 	go func() {
 		for i := range n {
-			if err := there.Send(mqForever, binary.NativeEndian.AppendUint64(nil, uint64(i)), 3); err != nil {
+			if err := there.Send(forever, binary.NativeEndian.AppendUint64(nil, uint64(i)), 3); err != nil {
 				sent <- err
 				return
 			}
@@ -325,7 +325,7 @@ func TestMQSignalStormLosesNothing(t *testing.T) {
 		sent <- nil
 	}()
 	for i := range n {
-		msg, priority, err := back.Receive(mqForever, nil)
+		msg, priority, err := back.Receive(forever, nil)
 		require.NoError(t, err)
 		require.EqualValues(t, i, binary.NativeEndian.Uint64(msg))
 		require.EqualValues(t, 3, priority)
@@ -345,12 +345,12 @@ func TestMQManySendersAndReceiversTakeEachMessageOnce(t *testing.T) {
 		handle := []*Queue{q, other}[p%2]
 		all.Go(func() {
 			for i := range each {
-				require.NoError(t, handle.Send(mqForever, binary.NativeEndian.AppendUint32(nil, uint32(p*each+i)), 0))
+				require.NoError(t, handle.Send(forever, binary.NativeEndian.AppendUint32(nil, uint32(p*each+i)), 0))
 			}
 		})
 		all.Go(func() {
 			for range each {
-				msg, _, err := handle.Receive(mqForever, nil)
+				msg, _, err := handle.Receive(forever, nil)
 				require.NoError(t, err)
 				counts[p] = append(counts[p], int(binary.NativeEndian.Uint32(msg)))
 			}
@@ -381,8 +381,8 @@ func TestMQDoesNotAllocate(t *testing.T) {
 	}
 	for name, f := range map[string]func(){
 		"queue": func() {
-			fail(q.Send(mqForever, msg, 1))
-			_, _, err := q.Receive(mqForever, buf)
+			fail(q.Send(forever, msg, 1))
+			_, _, err := q.Receive(forever, buf)
 			fail(err)
 		},
 		"context": func() {
@@ -391,8 +391,8 @@ func TestMQDoesNotAllocate(t *testing.T) {
 			fail(err)
 		},
 		"conn": func() {
-			fail(c.Send(mqForever, msg))
-			_, err := c.Receive(mqForever, buf)
+			fail(c.Send(forever, msg))
+			_, err := c.Receive(forever, buf)
 			fail(err)
 		},
 		"try, empty": func() {
@@ -406,8 +406,8 @@ func TestMQDoesNotAllocate(t *testing.T) {
 	if !mqRaceEnabled { // there a sync.Pool drops things on purpose
 		small := make([]byte, 0, 16)
 		require.Zero(t, testing.AllocsPerRun(200, func() {
-			fail(q.Send(mqForever, msg, 1))
-			_, _, err := q.Receive(mqForever, small)
+			fail(q.Send(forever, msg, 1))
+			_, _, err := q.Receive(forever, small)
 			fail(err)
 		}), "pooled buffer")
 	}
@@ -420,9 +420,9 @@ func TestMQWaitingDoesNotAllocate(t *testing.T) {
 	go func() {
 		buf := make([]byte, 0, 64)
 		for {
-			msg, priority, err := there.Receive(mqForever, buf)
+			msg, priority, err := there.Receive(forever, buf)
 			if err == nil {
-				err = back.Send(mqForever, msg, priority)
+				err = back.Send(forever, msg, priority)
 			}
 			if err != nil {
 				echoed <- err
@@ -432,10 +432,10 @@ func TestMQWaitingDoesNotAllocate(t *testing.T) {
 	}()
 	msg, buf := []byte("ping"), make([]byte, 0, 64)
 	require.Zero(t, testing.AllocsPerRun(200, func() {
-		if err := there.Send(mqForever, msg, 0); err != nil {
+		if err := there.Send(forever, msg, 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := back.Receive(mqForever, buf); err != nil {
+		if _, _, err := back.Receive(forever, buf); err != nil {
 			t.Fatal(err)
 		}
 	}))
@@ -467,11 +467,11 @@ func TestMQSharedFlagFlippedByOthersHangsNothing(t *testing.T) {
 		require.ErrorIs(t, err, ErrWouldBlock)
 		got := make(chan []byte)
 		go func() {
-			msg, _ := c.Receive(mqForever, nil)
+			msg, _ := c.Receive(forever, nil)
 			got <- msg
 		}()
 		mqAwaitWaiter(&q.f.in)
-		require.NoError(t, c.Send(mqForever, []byte("x")))
+		require.NoError(t, c.Send(forever, []byte("x")))
 		require.Equal(t, []byte("x"), <-got)
 	}
 }

@@ -140,7 +140,7 @@ func init() {
 		for i, name := range []string{"/second", "/first"} {
 			made[i], err = OpenQueue(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o640, &mqSmall)
 			mqMust(err)
-			mqMust(made[i].Send(mqForever, []byte("seven b"), uint(i)))
+			mqMust(made[i].Send(forever, []byte("seven b"), uint(i)))
 		}
 		n, err := made[1].Notify()
 		mqMust(err)
@@ -154,10 +154,10 @@ func init() {
 		mqAssert(queues[1].NotifyPID == 0, "%+v", queues[1])
 
 		// To look costs the process its registration, and Wait mends it.
-		_, _, err = made[1].Receive(mqForever, nil)
+		_, _, err = made[1].Receive(forever, nil)
 		mqMust(err)
-		mqMust(made[1].Send(mqForever, nil, 0))
-		mqMust(n.Wait(mqForever))
+		mqMust(made[1].Send(forever, nil, 0))
+		mqMust(n.Wait(forever))
 
 		mqBecomeNobody()
 		queues, err = ListQueues(dir)

@@ -147,8 +147,8 @@ func TestMQOpenFlagsMeanWhatTheyMeanForFiles(t *testing.T) {
 	defer again.Close()
 	require.Equal(t, mqSmall.MessageSize, again.MaxMessage(), "a queue keeps what it was made with")
 	require.Equal(t, mqSmall.MaxMessages, again.MaxMessages())
-	require.NoError(t, again.Send(mqForever, []byte("x"), 0))
-	_, _, err = again.Receive(mqForever, nil)
+	require.NoError(t, again.Send(forever, []byte("x"), 0))
+	_, _, err = again.Receive(forever, nil)
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 	reader := mqOpenAgain(t, q, os.O_RDONLY)
 	require.ErrorIs(t, reader.TrySend([]byte("x"), 0), errors.ErrUnsupported)
@@ -175,7 +175,7 @@ func TestMQBadArgumentsAreErrors(t *testing.T) {
 	_, err = OpenQueue(mqNewName(t), os.O_RDWR|os.O_CREATE, 0o600, &QueueAttr{MaxMessages: -1, MessageSize: 8})
 	require.ErrorIs(t, err, fs.ErrInvalid)
 	q := mqMake(t, mqSmall)
-	require.ErrorIs(t, q.Send(mqForever, nil, MaxQueuePriority+1), fs.ErrInvalid)
+	require.ErrorIs(t, q.Send(forever, nil, MaxQueuePriority+1), fs.ErrInvalid)
 	require.ErrorIs(t, q.TrySend(make([]byte, 65), 0), ErrTooLarge)
 	require.NoError(t, q.TrySend(make([]byte, 64), MaxQueuePriority))
 }
@@ -246,14 +246,14 @@ func TestMQNonblockIsTheKernelsFlagAndShared(t *testing.T) {
 	a, err := q.Attr()
 	require.NoError(t, err)
 	require.True(t, a.Nonblock)
-	_, _, err = q.Receive(mqForever, nil)
+	_, _, err = q.Receive(forever, nil)
 	require.ErrorIs(t, err, ErrWouldBlock)
 	_, _, err = q.ReceiveUntil(time.Now().Add(time.Hour), nil)
 	require.ErrorIs(t, err, ErrWouldBlock)
 	for range mqSmall.MaxMessages {
-		require.NoError(t, q.Send(mqForever, nil, 0))
+		require.NoError(t, q.Send(forever, nil, 0))
 	}
-	require.ErrorIs(t, q.Send(mqForever, nil, 0), ErrWouldBlock)
+	require.ErrorIs(t, q.Send(forever, nil, 0), ErrWouldBlock)
 	require.NoError(t, q.SetNonblock(false))
 	require.ErrorIs(t, q.SendUntil(time.Now(), nil, 0), os.ErrDeadlineExceeded)
 
@@ -282,8 +282,8 @@ func TestMQFromFile(t *testing.T) {
 	require.NoError(t, err)
 	defer other.Close()
 	require.NoError(t, f.Close())
-	require.NoError(t, q.Send(mqForever, []byte("by the descriptor"), 5))
-	msg, priority, err := other.Receive(mqForever, []byte("came "))
+	require.NoError(t, q.Send(forever, []byte("by the descriptor"), 5))
+	msg, priority, err := other.Receive(forever, []byte("came "))
 	require.NoError(t, err)
 	require.Equal(t, "came by the descriptor", string(msg))
 	require.EqualValues(t, 5, priority)
@@ -311,7 +311,7 @@ func TestMQDescriptorServesWhoMayNotOpenTheName(t *testing.T) {
 	cmd.ExtraFiles = []*os.File{f}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	c := mqRun(t, cmd)
-	require.NoError(t, q.Send(mqForever, []byte("hello"), 9))
+	require.NoError(t, q.Send(forever, []byte("hello"), 9))
 	require.Equal(t, "9 hello", c.line())
 	c.finish(t)
 }
@@ -334,7 +334,7 @@ func init() {
 		mqAssert(errors.Is(err, fs.ErrPermission), "%v", err)
 		q, err := QueueFromFile(os.NewFile(3, "inherited"))
 		mqMust(err)
-		msg, priority, err := q.Receive(mqForever, nil)
+		msg, priority, err := q.Receive(forever, nil)
 		mqMust(err)
 		fmt.Println(priority, string(msg))
 		mqMust(q.Close())
@@ -345,13 +345,13 @@ func TestMQAfterCloseEverythingIsErrClosed(t *testing.T) {
 	q := mqMake(t, mqSmall)
 	require.NoError(t, q.Close())
 	_, attrErr := q.Attr()
-	_, _, receiveErr := q.Receive(mqForever, nil)
+	_, _, receiveErr := q.Receive(forever, nil)
 	_, fileErr := q.File()
 	_, rawErr := q.SyscallConn()
 	_, notifyErr := q.Notify()
 	for _, err := range []error{
-		q.Close(), q.Send(mqForever, nil, 0), q.TrySend(nil, 0), receiveErr, attrErr, fileErr, rawErr, notifyErr,
-		q.SetNonblock(true), q.WaitReadable(mqForever), q.WaitWritable(mqForever),
+		q.Close(), q.Send(forever, nil, 0), q.TrySend(nil, 0), receiveErr, attrErr, fileErr, rawErr, notifyErr,
+		q.SetNonblock(true), q.WaitReadable(forever), q.WaitWritable(forever),
 	} {
 		require.ErrorIs(t, err, os.ErrClosed)
 	}
@@ -382,14 +382,14 @@ func TestMQDescriptorIsPollable(t *testing.T) {
 		})
 	}()
 	mqAwaitWaiter(&q.f.in)
-	require.NoError(t, q.WaitWritable(mqForever))
-	require.NoError(t, q.Send(mqForever, []byte("abc"), 0))
+	require.NoError(t, q.WaitWritable(forever))
+	require.NoError(t, q.Send(forever, []byte("abc"), 0))
 	require.NoError(t, <-done)
 	for range 3 {
-		require.NoError(t, q.Send(mqForever, nil, 0))
+		require.NoError(t, q.Send(forever, nil, 0))
 	}
 	require.EqualValues(t, unix.POLLIN, poll())
-	require.NoError(t, q.WaitReadable(mqForever))
+	require.NoError(t, q.WaitReadable(forever))
 }
 
 // mqStopwatch keeps the best of several runs, in nanoseconds for one operation: what the

@@ -48,9 +48,9 @@ func TestMQNotificationIsOneShotAndRearmed(t *testing.T) {
 		for range 5 {
 			waited := make(chan error)
 			go func() { waited <- n.Wait(context.Background()) }()
-			require.NoError(t, q.Send(mqForever, nil, 0))
+			require.NoError(t, q.Send(forever, nil, 0))
 			require.NoError(t, <-waited)
-			require.ErrorIs(t, n.Wait(mqForever), ErrNotArmed)
+			require.ErrorIs(t, n.Wait(forever), ErrNotArmed)
 			require.NoError(t, n.Rearm())
 			require.Equal(t, 1, mqDrain(t, q))
 		}
@@ -63,19 +63,19 @@ func TestMQNotificationIsOneShotAndRearmed(t *testing.T) {
 func TestMQNotificationComesOnlyWhenAMessageComesIntoTheEmptyQueue(t *testing.T) {
 	mqGuard(t)
 	q := mqMake(t, mqSmall)
-	require.NoError(t, q.Send(mqForever, nil, 0))
+	require.NoError(t, q.Send(forever, nil, 0))
 	n, err := q.Notify()
 	require.NoError(t, err)
 	require.False(t, n.Polled())
 	defer n.Close()
-	require.NoError(t, q.Send(mqForever, nil, 0))
+	require.NoError(t, q.Send(forever, nil, 0))
 	require.True(t, mqOthersAreRefused(t, q), "the registration is still there")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, n.Wait(ctx), context.DeadlineExceeded)
 	require.Equal(t, 2, mqDrain(t, q))
-	require.NoError(t, q.Send(mqForever, nil, 0))
-	require.NoError(t, n.Wait(mqForever))
+	require.NoError(t, q.Send(forever, nil, 0))
+	require.NoError(t, n.Wait(forever))
 }
 
 // mqOthersAreRefused says whether a registration is there: another process tries, because
@@ -119,7 +119,7 @@ func TestMQOneProcessIsRegistered(t *testing.T) {
 		require.NoError(t, n.Close())
 		require.ErrorIs(t, n.Close(), os.ErrClosed)
 		require.ErrorIs(t, n.Rearm(), os.ErrClosed)
-		require.ErrorIs(t, n.Wait(mqForever), os.ErrClosed)
+		require.ErrorIs(t, n.Wait(forever), os.ErrClosed)
 		require.False(t, mqOthersAreRefused(t, q))
 
 		other := mqStart(t, "mqRegister", nil, q.Name())
@@ -160,7 +160,7 @@ func TestMQNotificationOfAMessageFromAnotherProcess(t *testing.T) {
 		defer n.Close()
 		mqStart(t, "mqSendForever", nil, q.Name())
 		for got := 0; got < 100; {
-			require.NoError(t, n.Wait(mqForever))
+			require.NoError(t, n.Wait(forever))
 			require.NoError(t, n.Rearm())
 			got += mqDrain(t, q)
 		}
@@ -176,14 +176,14 @@ func TestMQNotificationOutlivesTheClosingOfAnotherHandle(t *testing.T) {
 		defer n.Close()
 		again := mqOpenAgain(t, q, os.O_RDWR)
 		waited := make(chan error)
-		go func() { waited <- n.Wait(mqForever) }()
+		go func() { waited <- n.Wait(forever) }()
 		if n.Polled() {
 			mqAwaitWaiter(&q.f.in)
 		} else {
 			mqAwaitWaiter(&n.socket.in)
 		}
 		require.NoError(t, again.Close())
-		require.NoError(t, q.Send(mqForever, nil, 0))
+		require.NoError(t, q.Send(forever, nil, 0))
 		require.NoError(t, <-waited)
 	})
 }
@@ -195,12 +195,12 @@ func TestMQNotificationIsNotLostWhileItWasForgotten(t *testing.T) {
 	require.NoError(t, err)
 	defer n.Close()
 	require.NoError(t, mqOpenAgain(t, q, os.O_RDWR).Close())
-	require.NoError(t, q.Send(mqForever, nil, 0)) // nobody is registered
-	require.NoError(t, n.Wait(mqForever))
+	require.NoError(t, q.Send(forever, nil, 0)) // nobody is registered
+	require.NoError(t, n.Wait(forever))
 	require.NoError(t, n.Rearm())
 	require.Equal(t, 1, mqDrain(t, q))
-	require.NoError(t, q.Send(mqForever, nil, 0))
-	require.NoError(t, n.Wait(mqForever))
+	require.NoError(t, q.Send(forever, nil, 0))
+	require.NoError(t, n.Wait(forever))
 }
 
 func TestMQClosingEndsABlockedWait(t *testing.T) {
@@ -229,7 +229,7 @@ func TestMQClosingEndsABlockedWait(t *testing.T) {
 			}
 			require.ErrorIs(t, <-waited, want, what)
 			if what == "context" {
-				require.NoError(t, q.Send(mqForever, nil, 0))
+				require.NoError(t, q.Send(forever, nil, 0))
 				require.NoError(t, n.Wait(context.Background()), "it is still armed")
 			}
 			cancel()
@@ -245,9 +245,9 @@ func TestMQNotificationSurvivesABlockedReceive(t *testing.T) {
 	require.NoError(t, err)
 	defer n.Close()
 	received := make(chan error)
-	go func() { _, _, err := q.Receive(mqForever, nil); received <- err }()
+	go func() { _, _, err := q.Receive(forever, nil); received <- err }()
 	mqAwaitWaiter(&q.f.in)
-	require.NoError(t, q.Send(mqForever, nil, 0))
+	require.NoError(t, q.Send(forever, nil, 0))
 	require.NoError(t, <-received)
-	require.NoError(t, n.Wait(mqForever), "the receiver waits in the poller, which the kernel does not count")
+	require.NoError(t, n.Wait(forever), "the receiver waits in the poller, which the kernel does not count")
 }

@@ -40,9 +40,6 @@ type mqFD struct {
 	closed bool // no epoll is made any more
 }
 
-// mqForever is nil, which is a context that never ends.
-var mqForever context.Context
-
 const mqClosed = 1 << 62
 
 // mqTurn is one direction of an mqFD.
@@ -300,9 +297,9 @@ func (r mqRaw) Read(f func(fd uintptr) (done bool)) error { return r.f.in.run(f)
 func (r mqRaw) Write(f func(fd uintptr) (done bool)) error { return r.f.out.run(f) }
 
 func (t *mqTurn) run(f func(fd uintptr) bool) error {
-	if err := t.take(mqForever, time.Time{}); err != nil {
+	if err := t.take(forever, time.Time{}); err != nil {
 		return err
 	}
 	defer t.pass()
-	return t.until(mqForever, time.Time{}, f)
+	return t.until(forever, time.Time{}, f)
 }

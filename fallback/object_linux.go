@@ -37,7 +37,7 @@ func (c *mqConn) Object() (syscall.RawConn, error) { return c.any().SyscallConn(
 
 // TrySendPriority is SendPriority that does not wait: ErrWouldBlock.
 func (c *mqConn) TrySendPriority(msg []byte, priority uint) error {
-	return c.send(nil, mqTry, msg, priority) //nolint:staticcheck // a nil context never ends
+	return c.send(forever, mqTry, msg, priority)
 }
 
 // Name is the path of a FIFO, "" of a pipe.

@@ -42,9 +42,6 @@ type packets struct {
 	scratch          sync.Pool   // of *[]byte, most+trailer long
 }
 
-// packetForever is the context that never ends.
-var packetForever context.Context
-
 // init takes file, which is the Conn's alone from then on.
 func (p *packets) init(file *os.File) error {
 	raw, err := file.SyscallConn()
@@ -162,7 +159,7 @@ func (p *packets) Send(ctx context.Context, msg []byte) error {
 }
 
 // TrySend is as Conn says.
-func (p *packets) TrySend(msg []byte) error { return p.send(packetForever, msg, nil, nil, true) }
+func (p *packets) TrySend(msg []byte) error { return p.send(forever, msg, nil, nil, true) }
 
 // Receive is as Conn says.
 func (p *packets) Receive(ctx context.Context, dst []byte) ([]byte, error) {
@@ -171,7 +168,7 @@ func (p *packets) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 
 // TryReceive is as Conn says.
 func (p *packets) TryReceive(dst []byte) ([]byte, error) {
-	return p.receive(packetForever, dst, nil, true)
+	return p.receive(forever, dst, nil, true)
 }
 
 // send sends msg, with control messages if any, to that address or, if it is nil, to where

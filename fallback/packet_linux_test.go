@@ -29,7 +29,7 @@ func packetDialled(t testing.TB) (accepted, dialled Conn) {
 	l, err := ListenUnixSeqpacket(packetAbstract())
 	require.NoError(t, err)
 	defer l.Close()
-	dialled, err = DialUnixSeqpacket(packetForever, l.Path())
+	dialled, err = DialUnixSeqpacket(forever, l.Path())
 	require.NoError(t, err)
 	accepted, err = l.Accept(context.Background())
 	return packetPair(t, accepted, dialled, err)
@@ -51,14 +51,14 @@ func TestPacketsAreWholeWhateverRoomTheReceiverHas(t *testing.T) {
 			for _, room := range []int{0, 1, 24, 64, 4095, 4096, 5000, 60000, most - 1, most, most + 24, most + 100} {
 				for _, size := range []int{0, 1, 23, 24, 25, 64, 4096, 4999, 5000, 5001, 59990, most - 1, most} {
 					msg := packetPattern(size)
-					require.NoError(t, a.Send(packetForever, msg))
-					got, err := b.Receive(packetForever, append(make([]byte, 0, room+3), "pre"...))
+					require.NoError(t, a.Send(forever, msg))
+					got, err := b.Receive(forever, append(make([]byte, 0, room+3), "pre"...))
 					require.NoError(t, err)
 					require.Equal(t, "pre", string(got[:3]))
 					require.True(t, bytes.Equal(msg, got[3:]), "room %d, size %d, %d came", room, size, len(got)-3)
 				}
 			}
-			require.ErrorIs(t, a.Send(packetForever, make([]byte, most+1)), ErrTooLarge)
+			require.ErrorIs(t, a.Send(forever, make([]byte, most+1)), ErrTooLarge)
 			require.ErrorIs(t, a.TrySend(make([]byte, most+1)), ErrTooLarge)
 			_, err := b.TryReceive(nil)
 			require.ErrorIs(t, err, ErrWouldBlock, "nothing of it was sent")
@@ -74,7 +74,7 @@ func TestPacketsCostNoAllocation(t *testing.T) {
 	defer cancel()
 	for name, pair := range packetWays {
 		a, b := pair(t)
-		for _, c := range []context.Context{packetForever, context.Background(), ctx} {
+		for _, c := range []context.Context{forever, context.Background(), ctx} {
 			for _, size := range []int{64, 20000} {
 				msg := make([]byte, size)
 				for _, room := range []int{64, 20000, 300000} {
@@ -104,16 +104,16 @@ func TestSeqpacketTellsAnEmptyMessageFromTheEnd(t *testing.T) {
 			t.Run(name+" "+how, func(t *testing.T) {
 				a, b := packetWays[name](t)
 				for _, s := range []string{"", "x", "", ""} {
-					require.NoError(t, a.Send(packetForever, []byte(s)))
+					require.NoError(t, a.Send(forever, []byte(s)))
 				}
 				require.NoError(t, a.Close())
 				for _, s := range []string{"", "x", "", ""} {
-					got, err := b.Receive(packetForever, make([]byte, 0, room))
+					got, err := b.Receive(forever, make([]byte, 0, room))
 					require.NoError(t, err)
 					assert.Equal(t, s, string(got))
 				}
 				for range 2 {
-					_, err := b.Receive(packetForever, make([]byte, 0, room))
+					_, err := b.Receive(forever, make([]byte, 0, room))
 					require.ErrorIs(t, err, io.EOF)
 				}
 			})
@@ -132,11 +132,11 @@ func TestSeqpacketTellsAnEmptyMessageFromTheEnd(t *testing.T) {
 			if i == 1 { // from here on the end is known
 				unix.Close(fds[0])
 			}
-			got, err := b.Receive(packetForever, nil)
+			got, err := b.Receive(forever, nil)
 			require.NoError(t, err)
 			assert.Equal(t, s, string(got))
 		}
-		_, err = b.Receive(packetForever, nil)
+		_, err = b.Receive(forever, nil)
 		require.ErrorIs(t, err, io.EOF)
 	})
 }
@@ -147,11 +147,11 @@ func TestPacketsThatDoNotFitAreAnErrorNotCut(t *testing.T) {
 			a, b := packetWays[name](t)
 			short := packetsOf(b)
 			short.most = 1000
-			require.NoError(t, a.Send(packetForever, make([]byte, 1001)))
-			require.NoError(t, a.Send(packetForever, packetPattern(1000)))
-			_, err := b.Receive(packetForever, make([]byte, 0, room))
+			require.NoError(t, a.Send(forever, make([]byte, 1001)))
+			require.NoError(t, a.Send(forever, packetPattern(1000)))
+			_, err := b.Receive(forever, make([]byte, 0, room))
 			require.ErrorIs(t, err, ErrFrame, name)
-			got, err := b.Receive(packetForever, make([]byte, 0, room))
+			got, err := b.Receive(forever, make([]byte, 0, room))
 			require.NoError(t, err)
 			assert.Equal(t, packetPattern(1000), got)
 		}
@@ -180,20 +180,20 @@ func TestPacketMaxMessageMakesRoom(t *testing.T) {
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, send, 400_000+packetOverhead)
 	assert.Positive(t, receive)
-	require.NoError(t, a.Send(packetForever, make([]byte, 400_000)))
-	got, err := b.Receive(packetForever, nil)
+	require.NoError(t, a.Send(forever, make([]byte, 400_000)))
+	got, err := b.Receive(forever, nil)
 	require.NoError(t, err)
 	assert.Len(t, got, 400_000)
 
 	require.NoError(t, a.SetBuffers(10_000, 0))
-	require.ErrorIs(t, a.Send(packetForever, make([]byte, 400_000)), ErrTooLarge, "as the kernel says")
-	require.NoError(t, a.Send(packetForever, make([]byte, 10_000)))
+	require.ErrorIs(t, a.Send(forever, make([]byte, 400_000)), ErrTooLarge, "as the kernel says")
+	require.NoError(t, a.Send(forever, make([]byte, 10_000)))
 	require.ErrorIs(t, a.SetBuffers(-1, 0), syscall.EINVAL)
 
 	small, other, err := UnixDatagramPair(PacketMaxMessage(10), PacketBuffers(50_000, 0))
 	packetPair(t, small, other, err)
 	assert.Equal(t, 10, small.MaxMessage())
-	require.ErrorIs(t, small.Send(packetForever, make([]byte, 11)), ErrTooLarge)
+	require.ErrorIs(t, small.Send(forever, make([]byte, 11)), ErrTooLarge)
 	for _, bytes := range []int{-1, 1<<30 + 1} {
 		_, _, err = UnixDatagramPair(PacketMaxMessage(bytes))
 		require.ErrorIs(t, err, syscall.EINVAL)
@@ -220,10 +220,10 @@ func TestSeqpacketListener(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-failed, context.Canceled)
 
-	c, err := DialUnixSeqpacket(packetForever, path)
+	c, err := DialUnixSeqpacket(forever, path)
 	require.NoError(t, err)
 	defer c.Close()
-	s, err := l.Accept(packetForever)
+	s, err := l.Accept(forever)
 	require.NoError(t, err)
 	defer s.Close()
 	assert.Equal(t, 100, s.MaxMessage())
@@ -232,7 +232,7 @@ func TestSeqpacketListener(t *testing.T) {
 	assert.Equal(t, os.Getpid(), cred.PID)
 
 	for range 2 {
-		go func() { _, err := l.Accept(packetForever); failed <- err }()
+		go func() { _, err := l.Accept(forever); failed <- err }()
 	}
 	require.NoError(t, l.Close())
 	for range 2 {
@@ -240,10 +240,10 @@ func TestSeqpacketListener(t *testing.T) {
 	}
 	require.ErrorIs(t, l.Close(), os.ErrClosed)
 	require.NoFileExists(t, path)
-	_, err = DialUnixSeqpacket(packetForever, path)
+	_, err = DialUnixSeqpacket(forever, path)
 	require.ErrorIs(t, err, syscall.ENOENT)
-	require.NoError(t, c.Send(packetForever, []byte("goes on")))
-	got, err := s.Receive(packetForever, nil)
+	require.NoError(t, c.Send(forever, []byte("goes on")))
+	got, err := s.Receive(forever, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "goes on", string(got))
 }
@@ -262,7 +262,7 @@ func TestSeqpacketDialWaitsForAFullBacklog(t *testing.T) {
 	name := packetAbstract()
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: name}))
 	require.NoError(t, unix.Listen(fd, 0))
-	first, err := DialUnixSeqpacket(packetForever, name)
+	first, err := DialUnixSeqpacket(forever, name)
 	require.NoError(t, err)
 	defer first.Close()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -271,7 +271,7 @@ func TestSeqpacketDialWaitsForAFullBacklog(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, <-waiting, context.Canceled)
 	go func() {
-		c, err := DialUnixSeqpacket(packetForever, name)
+		c, err := DialUnixSeqpacket(forever, name)
 		waiting <- err
 		done <- c
 	}()
@@ -317,12 +317,12 @@ func TestPacketConnOwnsTheSocketOfPackageNet(t *testing.T) {
 	packetPair(t, a, b, err)
 	_, err = x.Write([]byte("no more"))
 	require.ErrorIs(t, err, net.ErrClosed)
-	require.NoError(t, a.Send(packetForever, []byte("but here")))
-	got, err := b.Receive(packetForever, nil)
+	require.NoError(t, a.Send(forever, []byte("but here")))
+	got, err := b.Receive(forever, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "but here", string(got))
 	a.Close()
-	_, err = b.Receive(packetForever, nil)
+	_, err = b.Receive(forever, nil)
 	require.ErrorIs(t, err, io.EOF, "nothing else holds the socket")
 }
 
@@ -333,19 +333,19 @@ func TestPacketsRefuseByName(t *testing.T) {
 	packetPair(t, receiver, sender, err)
 	u, v := udpPair(t)
 	for what, err := range map[string]error{
-		"sending":       receiver.Send(packetForever, nil),
+		"sending":       receiver.Send(forever, nil),
 		"sending ":      receiver.TrySend(nil),
-		"sending  ":     SendFiles(packetForever, receiver, nil, os.Stdin),
-		"receiving":     func() error { _, err := sender.Receive(packetForever, nil); return err }(),
+		"sending  ":     SendFiles(forever, receiver, nil, os.Stdin),
+		"receiving":     func() error { _, err := sender.Receive(forever, nil); return err }(),
 		"half-close":    sender.CloseSend(),
 		"half-close ":   u.CloseSend(),
 		"credentials":   func() error { _, err := u.Peer(); return err }(),
 		"credentials ":  func() error { _, err := sender.Peer(); return err }(),
-		"descriptors":   SendFiles(packetForever, v, nil, os.Stdin),
-		"elsewhere":     u.SendTo(packetForever, nil, v.LocalAddr()),
-		"elsewhere ":    sender.SendTo(packetForever, nil, receiver.name),
-		"priorities":    SendPriority(packetForever, u, nil, 1),
-		"passing files": SendFiles(packetForever, u, nil, os.Stdin),
+		"descriptors":   SendFiles(forever, v, nil, os.Stdin),
+		"elsewhere":     u.SendTo(forever, nil, v.LocalAddr()),
+		"elsewhere ":    sender.SendTo(forever, nil, receiver.name),
+		"priorities":    SendPriority(forever, u, nil, 1),
+		"passing files": SendFiles(forever, u, nil, os.Stdin),
 	} {
 		require.ErrorIs(t, err, errors.ErrUnsupported, what)
 		var refused *RefusedError

@@ -202,7 +202,7 @@ func (p *pipeConn) Send(ctx context.Context, msg []byte) error {
 }
 
 func (p *pipeConn) TrySend(msg []byte) error {
-	return p.send(pipeForever, msg, false)
+	return p.send(forever, msg, false)
 }
 
 func (p *pipeConn) send(ctx context.Context, msg []byte, wait bool) error {
@@ -217,7 +217,7 @@ func (p *pipeConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 
 func (p *pipeConn) TryReceive(dst []byte) ([]byte, error) {
-	return p.receive(pipeForever, dst, false)
+	return p.receive(forever, dst, false)
 }
 
 func (p *pipeConn) receive(ctx context.Context, dst []byte, wait bool) ([]byte, error) {

@@ -12,9 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipeForever is the context that never ends.
-var pipeForever context.Context
-
 // A pipeEnd is one non-blocking descriptor in the runtime's poller. Whoever holds its
 // turn uses all of it; the descriptor's deadline therefore ends nobody else's call.
 type pipeEnd struct {

@@ -75,11 +75,11 @@ func TestPipeIsBrokenAfterWhatIsNoFrame(t *testing.T) {
 		c, w := pipeHostile(t)
 		_, err := w.Write(append(append(append([]byte{}, sound...), b...), sound...))
 		require.NoError(t, err)
-		got, err := c.Receive(pipeForever, nil)
+		got, err := c.Receive(forever, nil)
 		require.NoError(t, err, name)
 		require.Equal(t, "abc", string(got))
 		for range 3 {
-			got, err = c.Receive(pipeForever, []byte("x"))
+			got, err = c.Receive(forever, []byte("x"))
 			require.ErrorIs(t, err, ErrFrame, name)
 			require.Equal(t, "x", string(got))
 		}
@@ -132,7 +132,7 @@ func TestPipeSurvivesAnyBytes(t *testing.T) {
 		require.NoError(t, w.Close())
 		for n := 0; err == nil; n++ {
 			require.LessOrEqual(t, n, len(b)/pipeHeaderSize)
-			_, err = c.Receive(pipeForever, nil)
+			_, err = c.Receive(forever, nil)
 		}
 		require.True(t, errors.Is(err, io.EOF) || errors.Is(err, ErrFrame), "%v", err)
 		require.NoError(t, c.Close())
@@ -142,11 +142,11 @@ func TestPipeSurvivesAnyBytes(t *testing.T) {
 func TestPipeForgetsMessagesOfDeadWritersOnlyOnProof(t *testing.T) {
 	pipeGuard(t)
 	path := fifoPath(t)
-	r, err := FIFO(pipeForever, path, os.O_RDONLY|os.O_CREATE, FIFOAwaitWriters())
+	r, err := FIFO(forever, path, os.O_RDONLY|os.O_CREATE, FIFOAwaitWriters())
 	require.NoError(t, err)
-	alive, err := FIFO(pipeForever, path, os.O_WRONLY)
+	alive, err := FIFO(forever, path, os.O_WRONLY)
 	require.NoError(t, err)
-	raw, err := OpenFIFO(pipeForever, path, os.O_WRONLY)
+	raw, err := OpenFIFO(forever, path, os.O_WRONLY)
 	require.NoError(t, err)
 	pipeCleanup(t, r, alive)
 	defer raw.Close()
@@ -155,7 +155,7 @@ func TestPipeForgetsMessagesOfDeadWritersOnlyOnProof(t *testing.T) {
 	// A living writer begins a message, and takes its time.
 	w, msg := alive.(*pipeConn).w, pipePattern(6000, 5)
 	h := pipeHeader{length: pipeChunkData, flags: pipeFirst, writer: w.id}
-	require.NoError(t, w.chunk(pipeForever, h, msg[:pipeChunkData], true))
+	require.NoError(t, w.chunk(forever, h, msg[:pipeChunkData], true))
 	// Many others begin one and are gone: nobody holds their locks.
 	most := 0
 	for i := range uint64(5000) {
@@ -167,8 +167,8 @@ func TestPipeForgetsMessagesOfDeadWritersOnlyOnProof(t *testing.T) {
 	}
 	require.Less(t, most, 4*pipeAskAt)
 	h = pipeHeader{length: len(msg) - pipeChunkData, flags: pipeLast, writer: w.id}
-	require.NoError(t, w.chunk(pipeForever, h, msg[pipeChunkData:], true))
-	got, err := r.Receive(pipeForever, nil)
+	require.NoError(t, w.chunk(forever, h, msg[pipeChunkData:], true))
+	got, err := r.Receive(forever, nil)
 	require.NoError(t, err)
 	require.Equal(t, msg, got)
 }
@@ -176,27 +176,27 @@ func TestPipeForgetsMessagesOfDeadWritersOnlyOnProof(t *testing.T) {
 func TestPipeDeliversWhatAWriterHadSentBeforeItDied(t *testing.T) {
 	pipeGuard(t)
 	path := fifoPath(t)
-	rc, err := FIFO(pipeForever, path, os.O_RDONLY|os.O_CREATE, FIFOAwaitWriters(), PipePollable())
+	rc, err := FIFO(forever, path, os.O_RDONLY|os.O_CREATE, FIFOAwaitWriters(), PipePollable())
 	require.NoError(t, err)
 	pipeCleanup(t, rc)
 	r := rc.(*pipeConn).r
 	// The dead writer's message is all in the pipe when its death is noticed, between its pieces.
-	w, err := FIFO(pipeForever, path, os.O_WRONLY)
+	w, err := FIFO(forever, path, os.O_WRONLY)
 	require.NoError(t, err)
-	raw, err := OpenFIFO(pipeForever, path, os.O_WRONLY)
+	raw, err := OpenFIFO(forever, path, os.O_WRONLY)
 	require.NoError(t, err)
 	defer raw.Close()
 	msg, pw := pipePattern(6000, 5), w.(*pipeConn).w
 	h := pipeHeader{length: pipeChunkData, flags: pipeFirst, writer: pw.id}
-	require.NoError(t, pw.chunk(pipeForever, h, msg[:pipeChunkData], true))
+	require.NoError(t, pw.chunk(forever, h, msg[:pipeChunkData], true))
 	for i := range uint64(3 * pipeAskAt) {
 		_, err := raw.Write(append(pipeHeaderBytes(1, pipeFirst, 1000+i), 0))
 		require.NoError(t, err)
 	}
 	h = pipeHeader{length: len(msg) - pipeChunkData, flags: pipeLast, writer: pw.id}
-	require.NoError(t, pw.chunk(pipeForever, h, msg[pipeChunkData:], true))
+	require.NoError(t, pw.chunk(forever, h, msg[pipeChunkData:], true))
 	require.NoError(t, w.Close())
-	got, err := rc.Receive(pipeForever, nil)
+	got, err := rc.Receive(forever, nil)
 	require.NoError(t, err)
 	require.Equal(t, msg, got)
 	require.Greater(t, r.parts.askAt, pipeAskAt, "the dead were asked for")

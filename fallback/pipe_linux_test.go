@@ -84,15 +84,15 @@ func TestPipeDropsWhatASendWhoseContextEndedHalfwayHasSent(t *testing.T) {
 				pipeAwait(func() bool { return w.w.parked.Load() || len(sent) > 0 })
 				cancel()
 				err := <-sent
-				go func() { sent <- w.Send(pipeForever, []byte("next")) }()
+				go func() { sent <- w.Send(forever, []byte("next")) }()
 				if err == nil { // it fitted
-					got, err := r.Receive(pipeForever, nil)
+					got, err := r.Receive(forever, nil)
 					require.NoError(t, err)
 					require.Equal(t, pipePattern(size, 1), got)
 				} else {
 					require.ErrorIs(t, err, context.Canceled)
 				}
-				got, err := r.Receive(pipeForever, []byte("dst "))
+				got, err := r.Receive(forever, []byte("dst "))
 				require.NoError(t, err)
 				require.Equal(t, "dst next", string(got))
 				require.NoError(t, <-sent)
@@ -146,7 +146,7 @@ func TestPipeTrySendTakesAllOrNothing(t *testing.T) {
 			case errors.Is(err, ErrWouldBlock):
 				refused++
 				if len(want) > 0 {
-					got, err := rc.Receive(pipeForever, nil)
+					got, err := rc.Receive(forever, nil)
 					require.NoError(t, err)
 					require.True(t, bytes.Equal(want[0], got))
 					want = want[1:]
@@ -161,11 +161,11 @@ func TestPipeTrySendTakesAllOrNothing(t *testing.T) {
 		require.NotZero(t, refused)
 		require.NoError(t, w.Close())
 		for _, msg := range want {
-			got, err := rc.Receive(pipeForever, nil)
+			got, err := rc.Receive(forever, nil)
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(msg, got))
 		}
-		_, err = rc.Receive(pipeForever, nil)
+		_, err = rc.Receive(forever, nil)
 		require.ErrorIs(t, err, io.EOF)
 	})
 }
@@ -182,7 +182,7 @@ func pipeFrames(t *testing.T, opts []PipeOption, msgs ...[]byte) []byte {
 		out <- b
 	}()
 	for _, m := range msgs {
-		require.NoError(t, c.Send(pipeForever, m))
+		require.NoError(t, c.Send(forever, m))
 	}
 	require.NoError(t, c.Close())
 	return <-out
@@ -258,12 +258,12 @@ func TestPipeEndsInMidMessageWithEOF(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, w.Close())
 			if cut >= pipeHeaderSize+5 {
-				got, err := c.Receive(pipeForever, nil)
+				got, err := c.Receive(forever, nil)
 				require.NoError(t, err)
 				require.Equal(t, "whole", string(got))
 			}
 			for range 2 {
-				got, err := c.Receive(pipeForever, nil)
+				got, err := c.Receive(forever, nil)
 				require.ErrorIs(t, err, io.EOF, "cut after %d bytes", cut)
 				require.Empty(t, got)
 			}
@@ -276,7 +276,7 @@ func TestPipeWithoutReaderIsEPIPE(t *testing.T) {
 	pipeEachMode(t, func(t *testing.T, opts []PipeOption) {
 		w, r := pipeSmall(t, opts...)
 		sent := make(chan error, 1)
-		go func() { sent <- w.Send(pipeForever, make([]byte, 50_000)) }()
+		go func() { sent <- w.Send(forever, make([]byte, 50_000)) }()
 		pipeAwait(pipeParked(&w.w.pipeEnd))
 		require.NoError(t, r.Close())
 		require.ErrorIs(t, <-sent, syscall.EPIPE)
@@ -293,8 +293,8 @@ func TestPipeMessagesCostNoAllocation(t *testing.T) {
 		for _, size := range []int{0, 64, 4081, 64 << 10} {
 			msg, buf := make([]byte, size), make([]byte, 0, size)
 			trip := func() {
-				err = errors.Join(err, w.Send(pipeForever, msg))
-				_, failed := r.Receive(pipeForever, buf)
+				err = errors.Join(err, w.Send(forever, msg))
+				_, failed := r.Receive(forever, buf)
 				err = errors.Join(err, failed)
 			}
 			for range 10 {
@@ -327,8 +327,8 @@ func TestPipeLeavesTheFlagsOfInheritedDescriptionsAlone(t *testing.T) {
 	flags, err := unix.FcntlInt(uintptr(kept), unix.F_GETFL, 0)
 	require.NoError(t, err)
 	require.Zero(t, flags&unix.O_NONBLOCK)
-	require.NoError(t, w.Send(pipeForever, []byte("x")))
-	got, err := r.Receive(pipeForever, nil)
+	require.NoError(t, w.Send(forever, []byte("x")))
+	got, err := r.Receive(forever, nil)
 	require.NoError(t, err)
 	require.Equal(t, "x", string(got))
 }

@@ -114,7 +114,7 @@ func (p *packetConn) Send(ctx context.Context, msg []byte) error {
 }
 
 func (p *packetConn) TrySend(msg []byte) error {
-	return explainPipe(KindPipe, "send", "", p.send(pipeForever, msg, false), "write")
+	return explainPipe(KindPipe, "send", "", p.send(forever, msg, false), "write")
 }
 
 func (p *packetConn) send(ctx context.Context, msg []byte, wait bool) error {
@@ -143,7 +143,7 @@ func (p *packetConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 
 func (p *packetConn) TryReceive(dst []byte) ([]byte, error) {
-	msg, err := p.receive(pipeForever, dst, false)
+	msg, err := p.receive(forever, dst, false)
 	return msg, explainPipe(KindPipe, "receive", "", err, "read")
 }
 

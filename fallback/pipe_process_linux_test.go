@@ -61,7 +61,7 @@ func init() {
 		if err != nil {
 			panic(err)
 		}
-		fmt.Fprint(os.Stderr, c.Send(pipeForever, []byte("x")))
+		fmt.Fprint(os.Stderr, c.Send(forever, []byte("x")))
 	}
 	roles["pipe to nobody, by os"] = func() {
 		_, err := os.Stdout.WriteString("x")
@@ -73,11 +73,11 @@ func init() {
 			panic(err)
 		}
 		for {
-			msg, err := c.Receive(pipeForever, nil)
+			msg, err := c.Receive(forever, nil)
 			if err != nil {
 				return
 			}
-			if err := c.Send(pipeForever, msg); err != nil {
+			if err := c.Send(forever, msg); err != nil {
 				panic(err)
 			}
 		}
@@ -98,7 +98,7 @@ func startPipeChild(t *testing.T, cmd *exec.Cmd) {
 func TestFIFOMessagesOfSeveralProcessesNeverMix(t *testing.T) {
 	pipeGuard(t)
 	path := fifoPath(t)
-	r, err := FIFO(pipeForever, path, os.O_RDONLY|os.O_CREATE)
+	r, err := FIFO(forever, path, os.O_RDONLY|os.O_CREATE)
 	require.NoError(t, err)
 	pipeCleanup(t, r)
 	const writers, count = 4, 150
@@ -111,7 +111,7 @@ func TestFIFOMessagesOfSeveralProcessesNeverMix(t *testing.T) {
 	next := map[uint32]uint32{}
 	var buf []byte
 	for n := 0; n < writers*count; {
-		buf, err = r.Receive(pipeForever, buf[:0])
+		buf, err = r.Receive(forever, buf[:0])
 		if err == io.EOF { // a writer may have ended before the next began
 			continue
 		}
@@ -130,7 +130,7 @@ func TestFIFOMessagesOfSeveralProcessesNeverMix(t *testing.T) {
 func TestFIFOSurvivesWritersKilledInMidMessage(t *testing.T) {
 	pipeGuard(t)
 	path := fifoPath(t)
-	r, err := FIFO(pipeForever, path, os.O_RDONLY|os.O_CREATE, FIFOAwaitWriters())
+	r, err := FIFO(forever, path, os.O_RDONLY|os.O_CREATE, FIFOAwaitWriters())
 	require.NoError(t, err)
 	pipeCleanup(t, r)
 	kills := 30
@@ -142,7 +142,7 @@ func TestFIFOSurvivesWritersKilledInMidMessage(t *testing.T) {
 	next := map[uint32]uint32{}
 	var buf []byte
 	receive := func() uint32 {
-		buf, err = r.Receive(pipeForever, buf[:0])
+		buf, err = r.Receive(forever, buf[:0])
 		require.NoError(t, err)
 		sender, seq, err := pipeReadStamp(buf)
 		require.NoError(t, err)
@@ -204,13 +204,13 @@ func TestPipeOverInheritedStandardStreams(t *testing.T) {
 	pipeCleanup(t, c)
 	for _, n := range []int{0, 1, 5000, 65536} {
 		msg := pipePattern(n, 1)
-		require.NoError(t, c.Send(pipeForever, msg))
-		got, err := c.Receive(pipeForever, nil)
+		require.NoError(t, c.Send(forever, msg))
+		got, err := c.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, string(msg), string(got))
 	}
 	require.NoError(t, c.CloseSend())
-	_, err = c.Receive(pipeForever, nil)
+	_, err = c.Receive(forever, nil)
 	require.ErrorIs(t, err, io.EOF)
 	require.NoError(t, cmd.Wait())
 }

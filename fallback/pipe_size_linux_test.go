@@ -101,9 +101,9 @@ func TestPacketModeOfAFIFOIsSetNotOpened(t *testing.T) {
 	require.NoError(t, MakeFIFO(path, 0o600))
 	_, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_DIRECT, 0)
 	require.ErrorIs(t, err, syscall.EINVAL)
-	r, err := OpenFIFO(pipeForever, path, os.O_RDONLY|unix.O_NONBLOCK)
+	r, err := OpenFIFO(forever, path, os.O_RDONLY|unix.O_NONBLOCK)
 	require.NoError(t, err)
-	w, err := OpenFIFO(pipeForever, path, os.O_WRONLY)
+	w, err := OpenFIFO(forever, path, os.O_WRONLY)
 	require.NoError(t, err)
 	a, err := PacketConn(r, nil)
 	require.NoError(t, err)
@@ -111,10 +111,10 @@ func TestPacketModeOfAFIFOIsSetNotOpened(t *testing.T) {
 	require.NoError(t, err)
 	pipeCleanup(t, a, b)
 	for _, msg := range []string{"one", "", "three"} {
-		require.NoError(t, b.Send(pipeForever, []byte(msg)))
+		require.NoError(t, b.Send(forever, []byte(msg)))
 	}
 	for _, msg := range []string{"one", "", "three"} {
-		got, err := a.Receive(pipeForever, nil)
+		got, err := a.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, msg, string(got))
 	}
@@ -145,7 +145,7 @@ func TestPacketPipeHasManyReceivers(t *testing.T) {
 	for _, r := range receivers {
 		go func() {
 			for {
-				msg, err := r.Receive(pipeForever, nil)
+				msg, err := r.Receive(forever, nil)
 				if err != nil {
 					ends <- err
 					return
@@ -155,7 +155,7 @@ func TestPacketPipeHasManyReceivers(t *testing.T) {
 		}()
 	}
 	for i := range n {
-		require.NoError(t, w.Send(pipeForever, pipePattern(i%PipePacketMax, byte(i))))
+		require.NoError(t, w.Send(forever, pipePattern(i%PipePacketMax, byte(i))))
 	}
 	require.NoError(t, w.CloseSend())
 	for range receivers {

@@ -215,7 +215,7 @@ func (w *pipeWriter) pay(ctx context.Context, wait bool) error {
 func (w *pipeWriter) shut() error {
 	if w.turn.CompareAndSwap(0, 1) {
 		if !w.closed.Load() {
-			_ = w.pay(pipeForever, false)
+			_ = w.pay(forever, false)
 		}
 		w.give()
 	}

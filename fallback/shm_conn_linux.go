@@ -72,7 +72,7 @@ func Shm(ctx context.Context, c *net.UnixConn, o ShmOptions) (*ShmConn, error) {
 
 // ShmPair makes both ends of such a Conn in this process.
 func ShmPair(o ShmOptions) (a, b *ShmConn, err error) {
-	a, b, err = memBoth(func(c *net.UnixConn) (*ShmConn, error) { return Shm(memForever, c, o) })
+	a, b, err = memBoth(func(c *net.UnixConn) (*ShmConn, error) { return Shm(forever, c, o) })
 	if err != nil {
 		for _, x := range []*ShmConn{a, b} {
 			if x != nil {

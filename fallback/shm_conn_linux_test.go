@@ -30,10 +30,10 @@ func TestShmConnLimits(t *testing.T) {
 	require.NoError(t, err)
 	other := make(chan *ShmConn)
 	go func() {
-		b, _ := Shm(memForever, cb, ShmOptions{MaxMessage: 100, Space: 1000})
+		b, _ := Shm(forever, cb, ShmOptions{MaxMessage: 100, Space: 1000})
 		other <- b
 	}()
-	a, err := Shm(memForever, ca, ShmOptions{MaxMessage: 5000, Messages: 4})
+	a, err := Shm(forever, ca, ShmOptions{MaxMessage: 5000, Messages: 4})
 	require.NoError(t, err)
 	b := <-other
 	require.NotNil(t, b)
@@ -90,7 +90,7 @@ func TestShmConnHostileMemory(t *testing.T) {
 
 func TestShmConnLengthBeyondTheRingIsNoFrame(t *testing.T) {
 	a, b := shmPairOf(t, ShmOptions{})
-	require.NoError(t, b.Send(memForever, memFill(100, 0)))
+	require.NoError(t, b.Send(forever, memFill(100, 0)))
 	// The descriptors of an SPSC ring of packed messages stand before its Space; find
 	// that of the message, by its length.
 	mem := b.obj.Bytes()
@@ -100,7 +100,7 @@ func TestShmConnLengthBeyondTheRingIsNoFrame(t *testing.T) {
 			break
 		}
 	}
-	_, err := a.Receive(memForever, nil)
+	_, err := a.Receive(forever, nil)
 	require.ErrorIs(t, err, ErrFrame)
 }
 
@@ -136,10 +136,10 @@ func TestShmConnHandshakeChecksTheMemory(t *testing.T) {
 				require.NoError(t, err)
 				fail := make(chan error, 1)
 				go func() {
-					_, err := Shm(memForever, a, ShmOptions{Messages: 8, MaxMessage: 1000, Space: 4000})
+					_, err := Shm(forever, a, ShmOptions{Messages: 8, MaxMessage: 1000, Space: 4000})
 					fail <- err
 				}()
-				s, err := memBegin(memForever, b, memFrame{kind: KindShm, max: 1000, room: 4000, addr: 8})
+				s, err := memBegin(forever, b, memFrame{kind: KindShm, max: 1000, room: 4000, addr: 8})
 				require.NoError(t, err)
 				if s.maker {
 					f := file()
@@ -171,7 +171,7 @@ func TestShmConnStrayBytesEndIt(t *testing.T) {
 	a, b := shmPairOf(t, ShmOptions{})
 	_, err := b.c.Write([]byte("stray"))
 	require.NoError(t, err)
-	_, err = a.Receive(memForever, nil)
+	_, err = a.Receive(forever, nil)
 	require.ErrorIs(t, err, io.EOF)
 }
 
@@ -182,9 +182,9 @@ func TestShmConnFencedByHand(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		for range 2000 {
-			m, err := b.Receive(memForever, nil)
+			m, err := b.Receive(forever, nil)
 			if err == nil {
-				err = b.Send(memForever, m)
+				err = b.Send(forever, m)
 			}
 			if err != nil {
 				done <- err
@@ -194,8 +194,8 @@ func TestShmConnFencedByHand(t *testing.T) {
 		done <- nil
 	}()
 	for i := range 2000 {
-		require.NoError(t, a.Send(memForever, []byte{byte(i)}))
-		m, err := a.Receive(memForever, nil)
+		require.NoError(t, a.Send(forever, []byte{byte(i)}))
+		m, err := a.Receive(forever, nil)
 		require.NoError(t, err)
 		require.Equal(t, byte(i), m[0])
 	}

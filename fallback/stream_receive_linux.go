@@ -88,7 +88,7 @@ func (s *streamConn) Receive(ctx context.Context, dst []byte) ([]byte, error) {
 }
 
 func (s *streamConn) TryReceive(dst []byte) ([]byte, error) {
-	msg, fds, _, err := s.receive(streamForever, dst, false)
+	msg, fds, _, err := s.receive(forever, dst, false)
 	closeDescriptors(fds)
 	return msg, err
 }

@@ -56,7 +56,7 @@ func (s *streamConn) Send(ctx context.Context, msg []byte) error {
 	return s.send(ctx, msg, nil, 0, true)
 }
 
-func (s *streamConn) TrySend(msg []byte) error { return s.send(streamForever, msg, nil, 0, false) }
+func (s *streamConn) TrySend(msg []byte) error { return s.send(forever, msg, nil, 0, false) }
 
 // SendFiles sends the descriptors with the first byte of the frame, unix(7) SCM_RIGHTS. More
 // than MaxRights are refused: ErrTooLarge.
@@ -205,7 +205,7 @@ func (s *streamConn) flush() {
 	o.held <- struct{}{}
 	if len(o.rest) > 0 && o.broken == nil && (o.restSent || !o.isOver.Load()) {
 		o.lingers = o.restSent
-		_ = s.sendRest(streamForever, true)
+		_ = s.sendRest(forever, true)
 		o.lingers = false
 	}
 	o.flushing = false

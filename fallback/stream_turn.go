@@ -88,9 +88,6 @@ func (t *turn) release() {
 
 var longAgo = time.Unix(1, 0)
 
-// streamForever is the context of those who have none.
-var streamForever context.Context
-
 // interruptible runs f, which blocks on a descriptor until a deadline, and sets that deadline
 // when ctx ends. When it returns the deadline is none again. Only the holder of the turn
 // calls it.

@@ -53,7 +53,7 @@ func TestUDPTellsWhatTheNetworkDid(t *testing.T) {
 	}
 	f.send(6, "the end")
 	for _, want := range []string{"0", "1", "4", "3", "5", "the end"} {
-		msg, err := b.Receive(packetForever, nil)
+		msg, err := b.Receive(forever, nil)
 		require.NoError(t, err)
 		assert.Equal(t, want, string(msg))
 	}
@@ -65,11 +65,11 @@ func TestUDPDropsWhatIsLongerThanAgreed(t *testing.T) {
 	b, err := UDPFrom(y, UDPMaxMessage(1448))
 	require.NoError(t, err)
 	defer b.Close()
-	require.ErrorIs(t, b.Send(packetForever, make([]byte, 1449)), ErrTooLarge)
+	require.ErrorIs(t, b.Send(forever, make([]byte, 1449)), ErrTooLarge)
 	f := udpForged{t, x, 42}
 	f.send(0, strings.Repeat("x", 1449))
 	f.send(1, strings.Repeat("x", 1448))
-	msg, err := b.Receive(packetForever, nil)
+	msg, err := b.Receive(forever, nil)
 	require.NoError(t, err)
 	assert.Len(t, msg, 1448)
 	assert.EqualValues(t, 1, b.Stats().Foreign)
@@ -100,7 +100,7 @@ func TestUDPFloodOfForeignDatagramsDoesNotHoldUpContextOrClose(t *testing.T) {
 	_, err = b.Receive(ctx, nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	done := make(chan error, 1)
-	go func() { _, err := b.Receive(packetForever, nil); done <- err }()
+	go func() { _, err := b.Receive(forever, nil); done <- err }()
 	for before := b.Stats().Foreign; b.Stats().Foreign < before+10; {
 		time.Sleep(time.Millisecond) // until it is under way
 	}
@@ -115,7 +115,7 @@ func TestUDPTellsThatTheReceiverWasTooSlow(t *testing.T) {
 	a, b := udpPair(t, UDPBuffers(0, 4096))
 	const n = 500
 	for i := range n {
-		require.NoError(t, a.Send(packetForever, fmt.Appendf(nil, "%d", i)))
+		require.NoError(t, a.Send(forever, fmt.Appendf(nil, "%d", i)))
 	}
 	var got uint64
 	for {
@@ -127,8 +127,8 @@ func TestUDPTellsThatTheReceiverWasTooSlow(t *testing.T) {
 		got++
 	}
 	require.Less(t, got, uint64(n), "the buffer holds all")
-	require.NoError(t, a.Send(packetForever, []byte("the next shows it")))
-	_, err := b.Receive(packetForever, nil)
+	require.NoError(t, a.Send(forever, []byte("the next shows it")))
+	_, err := b.Receive(forever, nil)
 	require.NoError(t, err)
 	stats := b.Stats()
 	assert.Equal(t, n-got, stats.Lost)
@@ -142,14 +142,14 @@ func TestUDPToNobodyIsEPIPENowAndThen(t *testing.T) {
 	require.NoError(t, b.Close())
 	refused := 0
 	for refused < 2 { // the ICMP message comes back within the send, on loopback
-		if err := a.Send(packetForever, []byte("x")); err != nil {
+		if err := a.Send(forever, []byte("x")); err != nil {
 			require.ErrorIs(t, err, syscall.EPIPE)
 			refused++
 		}
 	}
 	assert.EqualValues(t, 2, a.Stats().Refused)
 	// A receiver does not fall over it.
-	require.NoError(t, a.Send(packetForever, []byte("x")))
+	require.NoError(t, a.Send(forever, []byte("x")))
 	_, err := a.TryReceive(nil)
 	require.ErrorIs(t, err, ErrWouldBlock)
 	assert.EqualValues(t, 3, a.Stats().Refused)
@@ -163,28 +163,28 @@ func TestUDPReceiverHearsManyAndAnswers(t *testing.T) {
 			continue
 		}
 		defer server.Close()
-		require.ErrorIs(t, server.Send(packetForever, nil), errors.ErrUnsupported)
+		require.ErrorIs(t, server.Send(forever, nil), errors.ErrUnsupported)
 		var clients [3]*UDPConn
 		for i := range clients {
 			c, err := UDP("", server.LocalAddr().String())
 			require.NoError(t, err)
 			defer c.Close()
 			clients[i] = c
-			require.NoError(t, c.Send(packetForever, []byte{byte(i)}))
+			require.NoError(t, c.Send(forever, []byte{byte(i)}))
 		}
 		for range clients {
-			msg, from, err := server.ReceiveFrom(packetForever, nil)
+			msg, from, err := server.ReceiveFrom(forever, nil)
 			require.NoError(t, err)
 			assert.Equal(t, clients[msg[0]].LocalAddr(), from)
-			require.NoError(t, server.SendTo(packetForever, msg, from))
+			require.NoError(t, server.SendTo(forever, msg, from))
 		}
 		for i, c := range clients {
-			msg, err := c.Receive(packetForever, nil)
+			msg, err := c.Receive(forever, nil)
 			require.NoError(t, err)
 			assert.Equal(t, []byte{byte(i)}, msg)
 		}
 		assert.Equal(t, UDPStats{Sent: 3, Received: 3, Senders: 3}, server.Stats())
-		require.ErrorIs(t, server.SendTo(packetForever, nil, netip.AddrPort{}), syscall.EAFNOSUPPORT)
+		require.ErrorIs(t, server.SendTo(forever, nil, netip.AddrPort{}), syscall.EAFNOSUPPORT)
 	}
 }
 
@@ -215,21 +215,21 @@ func TestUDPMulticastReachesAllWhoJoined(t *testing.T) {
 		assert.Zero(t, on)
 		return err
 	}))
-	require.NoError(t, both.Send(packetForever, []byte("one")))
-	require.NoError(t, sender.Send(packetForever, []byte("two")))
+	require.NoError(t, both.Send(forever, []byte("one")))
+	require.NoError(t, sender.Send(forever, []byte("two")))
 	for name, c := range map[string]*UDPConn{"first": first, "second": second} {
 		for _, want := range []string{"one", "two"} {
-			msg, err := c.Receive(packetForever, nil)
+			msg, err := c.Receive(forever, nil)
 			require.NoError(t, err)
 			assert.Equal(t, want, string(msg), name)
 		}
 	}
-	msg, err := both.Receive(packetForever, nil)
+	msg, err := both.Receive(forever, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "two", string(msg), "not its own")
 	assert.EqualValues(t, 1, both.Stats().Own)
 	assert.False(t, sender.Capabilities().Receive)
-	_, err = sender.Receive(packetForever, nil)
+	_, err = sender.Receive(forever, nil)
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 
 	member := first.LocalAddr().Addr()
@@ -255,8 +255,8 @@ func TestUDPBroadcastNeedsTheOption(t *testing.T) {
 	sender, err := UDP("", to, UDPBroadcast())
 	require.NoError(t, err)
 	defer sender.Close()
-	require.NoError(t, sender.Send(packetForever, []byte("to all")))
-	msg, from, err := receiver.ReceiveFrom(packetForever, nil)
+	require.NoError(t, sender.Send(forever, []byte("to all")))
+	msg, from, err := receiver.ReceiveFrom(forever, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "to all", string(msg))
 	assert.Equal(t, sender.LocalAddr().Port(), from.Port())

@@ -96,7 +96,7 @@ func ListenUnixDatagram(path string, opts ...PacketOption) (*DatagramConn, error
 // it only sends. It does not block. ECONNREFUSED: nobody is there any more; ENOENT: nor
 // ever was; EACCES: not for us; EPERM: that one is another's peer.
 func DialUnixDatagram(local, remote string, opts ...PacketOption) (*DatagramConn, error) {
-	fd, err := connectUnix(packetForever, unix.SOCK_DGRAM, local, remote)
+	fd, err := connectUnix(forever, unix.SOCK_DGRAM, local, remote)
 	if err != nil {
 		return nil, opError(KindUnixDatagram, "dial", remote, err)
 	}

@@ -29,14 +29,14 @@ func TestDatagramReceiverHearsManyAndAnswers(t *testing.T) {
 		require.NoError(t, err)
 		mute, err := DialUnixDatagram("", path)
 		require.NoError(t, err)
-		require.NoError(t, mute.Send(packetForever, []byte("from nobody")))
-		msg, from, err := server.ReceiveFrom(packetForever, nil)
+		require.NoError(t, mute.Send(forever, []byte("from nobody")))
+		msg, from, err := server.ReceiveFrom(forever, nil)
 		require.NoError(t, err)
 		assert.Equal(t, "from nobody", string(msg))
 		assert.Empty(t, from)
 
-		require.NoError(t, c.Send(packetForever, []byte("question")))
-		msg, from, err = server.ReceiveFrom(packetForever, nil)
+		require.NoError(t, c.Send(forever, []byte("question")))
+		msg, from, err = server.ReceiveFrom(forever, nil)
 		require.NoError(t, err)
 		assert.Equal(t, "question", string(msg))
 		if local == "@" {
@@ -44,17 +44,17 @@ func TestDatagramReceiverHearsManyAndAnswers(t *testing.T) {
 		} else {
 			assert.Equal(t, local, from)
 		}
-		require.NoError(t, server.SendTo(packetForever, []byte("answer"), from))
-		msg, err = c.Receive(packetForever, nil)
+		require.NoError(t, server.SendTo(forever, []byte("answer"), from))
+		msg, err = c.Receive(forever, nil)
 		require.NoError(t, err)
 		assert.Equal(t, "answer", string(msg))
 
 		// Only the server may answer.
 		stranger, err := ListenUnixDatagram(packetAbstract())
 		require.NoError(t, err)
-		require.ErrorIs(t, stranger.SendTo(packetForever, nil, from), syscall.EPERM)
-		require.ErrorIs(t, server.SendTo(packetForever, nil, packetAbstract()), syscall.EPIPE)
-		require.ErrorIs(t, server.SendTo(packetForever, nil, ""), syscall.EINVAL)
+		require.ErrorIs(t, stranger.SendTo(forever, nil, from), syscall.EPERM)
+		require.ErrorIs(t, server.SendTo(forever, nil, packetAbstract()), syscall.EPIPE)
+		require.ErrorIs(t, server.SendTo(forever, nil, ""), syscall.EINVAL)
 		for _, e := range []*DatagramConn{server, c, mute, stranger} {
 			require.NoError(t, e.Close())
 		}
@@ -75,7 +75,7 @@ func TestDatagramSendersWaitForAFullQueue(t *testing.T) {
 		wg.Go(func() {
 			c, err := DialUnixDatagram("", server.name)
 			for n := 0; n < each && err == nil; n++ {
-				err = c.Send(packetForever, fmt.Appendf(nil, "%d %d", i, n))
+				err = c.Send(forever, fmt.Appendf(nil, "%d %d", i, n))
 			}
 			errs[i] = err
 			if c != nil {
@@ -85,7 +85,7 @@ func TestDatagramSendersWaitForAFullQueue(t *testing.T) {
 	}
 	next := [senders]int{}
 	for range senders * each {
-		msg, err := server.Receive(packetForever, nil)
+		msg, err := server.Receive(forever, nil)
 		require.NoError(t, err)
 		var i, n int
 		_, err = fmt.Sscanf(string(msg), "%d %d", &i, &n)
@@ -111,7 +111,7 @@ func TestDatagramAnswersWaitForAFullQueueOfAStranger(t *testing.T) {
 	for ; full < 100_000; full++ {
 		to, err := unixAddress(stranger.name)
 		require.NoError(t, err)
-		if err = server.send(packetForever, []byte{byte(full)}, nil, &to, true); err != nil {
+		if err = server.send(forever, []byte{byte(full)}, nil, &to, true); err != nil {
 			require.ErrorIs(t, err, ErrWouldBlock)
 			break
 		}
@@ -121,13 +121,13 @@ func TestDatagramAnswersWaitForAFullQueueOfAStranger(t *testing.T) {
 	go func() { done <- server.SendTo(ctx, []byte("never"), stranger.name) }()
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
-	go func() { done <- server.SendTo(packetForever, []byte("at last"), stranger.name) }()
+	go func() { done <- server.SendTo(forever, []byte("at last"), stranger.name) }()
 	for range full {
-		_, err := stranger.Receive(packetForever, nil)
+		_, err := stranger.Receive(forever, nil)
 		require.NoError(t, err)
 	}
 	require.NoError(t, <-done)
-	msg, err := stranger.Receive(packetForever, nil)
+	msg, err := stranger.Receive(forever, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "at last", string(msg))
 }
@@ -145,7 +145,7 @@ func TestDatagramsToTheDeadAreEPIPE(t *testing.T) {
 	require.NoError(t, packetFill(c))
 	blocked := make(chan error, 2)
 	for _, e := range []Conn{pair, c} {
-		go func() { blocked <- e.Send(packetForever, make([]byte, 1000)) }()
+		go func() { blocked <- e.Send(forever, make([]byte, 1000)) }()
 	}
 	other.Close()
 	server.Close()
@@ -154,7 +154,7 @@ func TestDatagramsToTheDeadAreEPIPE(t *testing.T) {
 	}
 	for range 3 {
 		for _, e := range []Conn{pair, c} {
-			require.ErrorIs(t, e.Send(packetForever, []byte("x")), syscall.EPIPE)
+			require.ErrorIs(t, e.Send(forever, []byte("x")), syscall.EPIPE)
 			require.ErrorIs(t, e.TrySend([]byte("x")), syscall.EPIPE)
 		}
 	}
@@ -196,7 +196,7 @@ func init() {
 	roles["datagram: wait"] = func() {
 		c, err := packetRemake(func(c net.Conn) (Conn, error) { return UnixDatagram(c.(*net.UnixConn)) })
 		if err == nil {
-			err = c.Send(packetForever, []byte("ready"))
+			err = c.Send(forever, []byte("ready"))
 		}
 		if err != nil {
 			panic(err)
@@ -209,9 +209,9 @@ func init() {
 		if err != nil {
 			panic(err)
 		}
-		_, from, err := server.ReceiveFrom(packetForever, nil)
+		_, from, err := server.ReceiveFrom(forever, nil)
 		if err == nil {
-			err = server.SendTo(packetForever, []byte("ready"), from)
+			err = server.SendTo(forever, []byte("ready"), from)
 		}
 		if err != nil {
 			panic(err)
@@ -236,12 +236,12 @@ func TestDatagramPeerThatIsKilledIsEPIPEAndItsNameCanBeTaken(t *testing.T) {
 	require.NoError(t, err)
 	defer a.Close()
 	child := datagramChild(t, "datagram: wait", packetGive(t, b.File, b))
-	msg, err := a.Receive(packetForever, nil)
+	msg, err := a.Receive(forever, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "ready", string(msg))
 	require.NoError(t, child.Process.Kill())
 	_ = child.Wait()
-	require.ErrorIs(t, a.Send(packetForever, []byte("x")), syscall.EPIPE)
+	require.ErrorIs(t, a.Send(forever, []byte("x")), syscall.EPIPE)
 	_, err = a.TryReceive(nil)
 	require.ErrorIs(t, err, ErrWouldBlock, "there is no end of file")
 
@@ -255,12 +255,12 @@ func TestDatagramPeerThatIsKilledIsEPIPEAndItsNameCanBeTaken(t *testing.T) {
 		}
 	}
 	defer c.Close()
-	require.NoError(t, c.Send(packetForever, []byte("hello")))
-	_, err = c.Receive(packetForever, nil)
+	require.NoError(t, c.Send(forever, []byte("hello")))
+	_, err = c.Receive(forever, nil)
 	require.NoError(t, err)
 	require.NoError(t, child.Process.Kill())
 	_ = child.Wait()
-	require.ErrorIs(t, c.Send(packetForever, []byte("x")), syscall.EPIPE)
+	require.ErrorIs(t, c.Send(forever, []byte("x")), syscall.EPIPE)
 	_, err = DialUnixDatagram("", path)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	again, err := ListenUnixDatagram(path)

@@ -51,7 +51,7 @@ func send(path, name string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	return fallback.SendRights(c, []byte{0}, f)
 }
 
@@ -60,13 +60,13 @@ func receive(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer func() { _ = l.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	c, err := l.AcceptUnix()
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	who, err := fallback.PeerCredentials(c)
 	if err != nil {
 		return err

@@ -81,8 +81,8 @@ func receive(ctx context.Context, where string, count int) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
+	defer func() { _ = c.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	fmt.Fprintln(os.Stderr, "listening on", addr)
 	buf := make([]byte, 65536)
 	for n := 0; count == 0 || n < count; n++ {
@@ -106,7 +106,7 @@ func send(where string, texts []string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err

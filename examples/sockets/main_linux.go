@@ -73,7 +73,7 @@ func server(ctx context.Context, kind, path string, count int) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	closeAt(ctx, l)
 	for served := 0; count == 0 || served < count; served++ {
 		c, err := l.AcceptUnix()
@@ -86,7 +86,7 @@ func server(ctx context.Context, kind, path string, count int) error {
 		} else {
 			err = printPackets(c)
 		}
-		c.Close()
+		_ = c.Close()
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func client(ctx context.Context, kind, path string, _ int) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	closeAt(ctx, c)
 	if kind == "stream" {
 		_, err = io.Copy(c, os.Stdin)
