@@ -23,7 +23,8 @@ type streamConn struct {
 	out outgoing
 	in  incoming
 
-	wanted atomic.Int32 // endNone, endSend or endClose
+	closing atomic.Bool  // Close was called
+	wanted  atomic.Int32 // endNone, endSend or endClose
 }
 
 var (
@@ -94,11 +95,14 @@ const (
 // kernel had no room for the rest, goes out behind the caller's back, as in a lingering
 // close, until the other side has it or is gone.
 func (s *streamConn) Close() error {
-	if s.wanted.Swap(endClose) == endClose {
+	if s.closing.Swap(true) {
 		return opError(s.kind, "close", "", os.ErrClosed)
 	}
+	// Both directions are over before anybody can see that the socket is to go: whoever has a
+	// turn and gives it back may do that at once, and must find nobody at work in the other.
 	s.in.end()
 	s.out.end()
+	s.wanted.Store(endClose)
 	_ = s.sock.setReadDeadline(longAgo)
 	_ = s.sock.setWriteDeadline(longAgo)
 	for _, end := range []struct {

@@ -101,7 +101,7 @@ func (s *streamConn) sendError(err error) error {
 
 func (s *streamConn) sendInTurn(ctx context.Context, msg, rights []byte, files int, wait bool) error {
 	o := &s.out
-	if o.isOver.Load() {
+	if o.isOver.Load() || o.ended > endNone {
 		return os.ErrClosed
 	}
 	if len(o.rest) > 0 {
