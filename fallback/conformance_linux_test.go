@@ -1,6 +1,7 @@
 package fallback
 
 import (
+	"sync"
 	"testing"
 	"time"
 )
@@ -51,7 +52,7 @@ func TestConformance(t *testing.T) {
 	for _, c := range carriers {
 		t.Run("carrier="+c.name, func(t *testing.T) {
 			t.Parallel()
-			runChecks(t, c, false)
+			runChecks(t, c, false, 3)
 		})
 	}
 }
@@ -59,16 +60,28 @@ func TestConformance(t *testing.T) {
 // TestConformanceAlone runs what must have the process to itself.
 func TestConformanceAlone(t *testing.T) {
 	for _, c := range carriers {
-		t.Run("carrier="+c.name, func(t *testing.T) { runChecks(t, c, true) })
+		t.Run("carrier="+c.name, func(t *testing.T) { runChecks(t, c, true, 1) })
 	}
 }
 
-func runChecks(t *testing.T, c carrier, alone bool) {
+// runChecks runs so many at once.
+func runChecks(t *testing.T, c carrier, alone bool, workers int) {
+	todo := make(chan check)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for k := range todo {
+				t.Run(k.name, func(t *testing.T) { k.run(t, c) })
+			}
+		})
+	}
 	for _, k := range checks {
 		if k.alone == alone && c.has(k.needs) {
-			t.Run(k.name, func(t *testing.T) { k.run(t, c) })
+			todo <- k
 		}
 	}
+	close(todo)
+	wg.Wait()
 }
 
 // span is how long a check that goes on at random does so.
