@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -231,11 +232,11 @@ var errUnwanted = errors.New("unwanted")
 func TestCheckPeerRefusesBeforeAnythingIsHandedOver(t *testing.T) {
 	path := setupPath(t)
 	refused := make(told, 1)
-	var seen fallback.Credentials
-	allowed := false
+	seen := make(chan fallback.Credentials, 10)
+	var allowed atomic.Bool
 	check := channel.CheckPeer(func(peer fallback.Credentials) error {
-		seen = peer
-		if allowed {
+		seen <- peer
+		if allowed.Load() {
 			return nil
 		}
 		return errUnwanted
@@ -245,9 +246,9 @@ func TestCheckPeerRefusesBeforeAnythingIsHandedOver(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrPermission)
 	require.NotContains(t, err.Error(), "unwanted", "the reason is the listener's own")
 	require.ErrorIs(t, refused.next(t), errUnwanted)
-	require.Equal(t, os.Getpid(), seen.PID)
+	require.Equal(t, os.Getpid(), (<-seen).PID)
 
-	allowed = true
+	allowed.Store(true)
 	setupDial[int](t, path)
 	setupAccept(t, l)
 
