@@ -184,7 +184,7 @@ func reader(ctx context.Context, name string, out io.Writer, wait time.Duration)
 	if err != nil {
 		return err
 	}
-	defer s.obj.Close()
+	defer func() { _ = s.obj.Close() }()
 	for {
 		if err := s.rsem.WaitContext(ctx); err != nil {
 			return err

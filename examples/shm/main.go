@@ -79,7 +79,7 @@ func resize(name string, size int64) (*shm.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer obj.Close()
+	defer func() { _ = obj.Close() }()
 	f, err := obj.File()
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func read(w io.Writer, name string) error {
 	if err != nil {
 		return err
 	}
-	defer obj.Close()
+	defer func() { _ = obj.Close() }()
 	text, _, _ := bytes.Cut(obj.Bytes(), []byte{0})
 	_, err = fmt.Fprintf(w, "%s\n", text)
 	return err
