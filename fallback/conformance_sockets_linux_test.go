@@ -180,7 +180,7 @@ func (c *procConn) receive(ctx context.Context, dst []byte, wait bool) ([]byte, 
 		}
 		return dst, socketError(err)
 	}
-	n := int(binary.LittleEndian.Uint32(head[:]))
+	n := int(min(binary.LittleEndian.Uint32(head[:]), 1<<30)) // an int has 32 bits on some CPUs
 	if c.fault == "believes a length" {
 		dst = slices.Grow(dst, min(n, 1<<26))
 	}
