@@ -40,7 +40,7 @@ import (
 //	             Close as ErrPeerLost; on a queue those who only send learn of it
 //	             if they may see the queue's mode (see below). A mark that finds no room is
 //	             sent from the background, and Detach waits for that, at most
-//	             a second
+//	             100 ms
 //	HangUp       always on where the mechanism tells (EndOfFile): an end without a
 //	             mark is ErrPeerLost. Queues do not tell: receivers wait
 //	one order    what one sender sends comes in that order; so far as the carrier

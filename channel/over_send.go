@@ -266,7 +266,7 @@ func (o *over) sendMark() {
 }
 
 // linger is how long Detach waits for a mark that is still to be sent.
-const linger = time.Second
+const linger = 100 * time.Millisecond
 
 // detach is Detach.
 func (o *over) detach() error {
