@@ -96,16 +96,16 @@ func TestTheExitStatusIsTheCommands(t *testing.T) {
 		status int
 		args   []string
 	}{
-		{0, []string{name, "true"}},
-		{1, []string{name, "false"}},
+		{0, []string{name, "sh", "-c", "exit 0"}},
+		{1, []string{name, "sh", "-c", "exit 1"}},
 		{42, []string{name, "sh", "-c", "exit 42"}},
 		{128 + 9, []string{name, "sh", "-c", "kill -9 $$"}},
 		{127, []string{name, "no-such-command-anywhere"}},
 		{126, []string{name, notExecutable}},
-		{125, []string{"/a/b", "true"}},
+		{125, []string{"/a/b", "sh", "-c", "exit 0"}},
 		{125, []string{name}},
 		{125, []string{"-u", uniqueName(t)}},
-		{0, []string{name, "true"}}, // it was given back each time
+		{0, []string{name, "sh", "-c", "exit 0"}}, // it was given back each time
 		{0, []string{"-u", name}},
 	} {
 		cmd := command(t, program, c.args...)
@@ -162,7 +162,7 @@ func TestASignalWhileWaitingEndsTheWait(t *testing.T) {
 	program, name := build(t), uniqueName(t)
 	held, release := holding(t, program, name, "sh", "-c", hold)
 	ran := filepath.Join(t.TempDir(), "ran")
-	waiting := command(t, program, name, "touch", ran)
+	waiting := command(t, program, name, "sh", "-c", `: >"$0"`, ran)
 	require.NoError(t, waiting.Start())
 	waits(t, waiting.Process.Pid)
 	require.NoError(t, waiting.Process.Signal(syscall.SIGTERM))
@@ -171,7 +171,7 @@ func TestASignalWhileWaitingEndsTheWait(t *testing.T) {
 	require.NoFileExists(t, ran)
 	release()
 	require.NoError(t, held.Wait())
-	require.NoError(t, command(t, program, name, "true").Run(), "the token is there")
+	require.NoError(t, command(t, program, name, "sh", "-c", "exit 0").Run(), "the token is there")
 }
 
 // waits returns when the process has opened a semaphore: then it catches signals, and waits
@@ -197,7 +197,7 @@ func TestASignalIsPassedOnToTheCommand(t *testing.T) {
 		require.Error(t, cmd.Wait())
 		require.Equal(t, 9, cmd.ProcessState.ExitCode(), s)
 	}
-	require.NoError(t, command(t, program, name, "true").Run(), "the token was given back")
+	require.NoError(t, command(t, program, name, "sh", "-c", "exit 0").Run(), "the token was given back")
 }
 
 func TestACProgramMeetsIt(t *testing.T) {
@@ -210,7 +210,7 @@ func TestACProgramMeetsIt(t *testing.T) {
 	// C holds it: ours waits, and runs when C gives it back.
 	c, release := holding(t, peer, "hold", name)
 	require.Equal(t, "0", value())
-	ours := command(t, program, name, "true")
+	ours := command(t, program, name, "sh", "-c", "exit 0")
 	require.NoError(t, ours.Start())
 	waits(t, ours.Process.Pid)
 	release()

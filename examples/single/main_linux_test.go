@@ -39,12 +39,12 @@ func status(t *testing.T, program string, args ...string) int {
 
 func TestStatusIsTheCommands(t *testing.T) {
 	program, lock := buildSingle(t)
-	require.Equal(t, 0, status(t, program, lock, "true"))
+	require.Equal(t, 0, status(t, program, lock, "sh", "-c", "exit 0"))
 	require.Equal(t, 7, status(t, program, lock, "sh", "-c", "exit 7"))
 	require.Equal(t, 128+9, status(t, program, lock, "sh", "-c", "kill -9 $$"))
 	require.Equal(t, 127, status(t, program, lock, "/no/such/command"))
 	require.Equal(t, 2, status(t, program, lock))
-	require.Equal(t, 1, status(t, program, filepath.Dir(lock)+"/none/lock", "true"))
+	require.Equal(t, 1, status(t, program, filepath.Dir(lock)+"/none/lock", "sh", "-c", "exit 0"))
 }
 
 // The lock is the command's: single may be killed, and the second instance still waits.
@@ -65,10 +65,10 @@ func TestASecondInstanceIsRefusedAsLongAsTheCommandLives(t *testing.T) {
 	line, err := lines.ReadString('\n')
 	require.NoError(t, err)
 	require.Equal(t, "runs\n", line)
-	require.Equal(t, 75, status(t, program, lock, "true"))
+	require.Equal(t, 75, status(t, program, lock, "sh", "-c", "exit 0"))
 	require.NoError(t, first.Process.Kill())
 	_ = first.Wait()
-	require.Equal(t, 75, status(t, program, lock, "true"), "single is dead, its command lives")
+	require.Equal(t, 75, status(t, program, lock, "sh", "-c", "exit 0"), "single is dead, its command lives")
 	in.Close()
 	line, err = lines.ReadString('\n')
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func TestASecondInstanceIsRefusedAsLongAsTheCommandLives(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, fallback.Flock(t.Context(), f, fallback.LockExclusive))
 	require.NoError(t, f.Close())
-	require.Equal(t, 0, status(t, program, lock, "true"))
+	require.Equal(t, 0, status(t, program, lock, "sh", "-c", "exit 0"))
 }
 
 func TestSignalsArePassedOn(t *testing.T) {
