@@ -3,7 +3,6 @@ package fallback
 import (
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -12,28 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// There are three ways to wait for the other side. To ask again and again costs processor
-// time, but wakes nobody: if the other side is at work, it is the fastest. A thread
-// that sits in recvmsg is woken by the kernel itself. The runtime's poller takes no thread,
-// but the goroutine that it wakes comes by way of epoll and the scheduler; and a descriptor
-// that it watches wakes one more thread at every message, whether anybody waits or not. Between
-// two processes that answer each other at once that is two to four switches of threads in
-// place of one.
-//
-// So a streamSocket is not in the poller to begin with. A call first asks a few times, if that has
-// been of use lately; it then waits in the kernel, for a clock tick. If nothing has come by
-// then there is no hurry, and it goes on waiting in the poller, which the socket enters for
-// that. It leaves the poller when a call is to wait in the kernel again.
-//
-// Neither contexts nor Close end a wait in the kernel, other than by its tick. So calls whose
-// context can end do not wait there, and Close is felt within a tick or two. No more than
-// socketThreads wait in the kernel at once, in a process.
-const (
-	socketTick    = time.Microsecond // SO_RCVTIMEO, SO_SNDTIMEO; the kernel rounds it up to its clock tick, 1 to 10 ms
-	socketThreads = 16
-)
-
-var socketSeats atomic.Int32 // threads that wait in the kernel
+// SO_RCVTIMEO, SO_SNDTIMEO; the kernel rounds it up to its clock tick, 1 to 10 ms
+const socketTick = time.Microsecond
 
 // A netSocket is a *net.UnixConn or a *net.TCPConn.
 type netSocket interface {
@@ -41,6 +20,8 @@ type netSocket interface {
 	syscall.Conn
 }
 
+// A streamSocket is not in the poller to begin with. It enters it for a wait there, and leaves
+// it when a call is to wait in the kernel (hurry_linux.go).
 type streamSocket struct {
 	// file is in blocking mode and not in the poller; calls that must not wait say
 	// MSG_DONTWAIT. fd is its descriptor, open until both directions are ended.
@@ -79,61 +60,13 @@ func newStreamSocket(c netSocket) (*streamSocket, error) {
 	return &streamSocket{file: os.NewFile(uintptr(fd), "socket"), fd: fd}, nil
 }
 
-// hurry is one direction's memory of how its waits have ended.
-type hurry struct {
-	asks  int // how often to ask before a wait
-	waits int // since asking was of no use
-
-	rest  int // so many waits go to the poller at once, not to the kernel
-	pause int // how long rest was the last time
-	hits  int
-}
-
-const (
-	hurryAsks  = 32      // about 10 µs
-	hurryProbe = 8       // asks, when they are tried again
-	hurryEvery = 64      // waits until then
-	hurryHits  = 32      // waits in the kernel that were of use, until the past is forgotten
-	hurryPause = 1 << 16 // the longest rest
-)
-
-// With one processor nobody can answer while this one asks.
-var socketAsks = runtime.NumCPU() > 1
-
-func (h *hurry) begin() (asks int) {
-	if h.asks == 0 && socketAsks {
-		if h.waits++; h.waits >= hurryEvery {
-			h.waits, h.asks = 0, hurryProbe
-		}
-	}
-	return h.asks
-}
-
-// asked is told which of the asks was answered; none of them if it was not fewer than h.asks.
-func (h *hurry) asked(answered int) {
-	if answered < h.asks {
-		h.asks = min(hurryAsks, max(h.asks, 2*answered+2))
-	} else {
-		h.asks /= 4
-	}
-}
-
-// waited is told how a wait in the kernel ended. In vain end those that stand in the way of
-// the very goroutine they wait for, where there is but one processor for them. Then it is some
-// time until the next one.
-func (h *hurry) waited(inVain bool) {
-	if inVain {
-		h.pause = min(2*h.pause+1, hurryPause)
-		h.rest, h.hits = h.pause, 0
-	} else if h.hits++; h.hits == hurryHits {
-		h.pause = 0
-	}
-}
-
 // sit takes a seat for a wait in the kernel; then rise gives it back.
 func (s *streamSocket) sit() bool {
-	if socketSeats.Add(1) > socketThreads || !s.patient.Load() && !s.bePatient() {
-		socketSeats.Add(-1)
+	if !takeKernelSeat() {
+		return false
+	}
+	if !s.patient.Load() && !s.bePatient() {
+		giveKernelSeat()
 		return false
 	}
 	if s.polled.Load() {
@@ -142,7 +75,7 @@ func (s *streamSocket) sit() bool {
 	return true
 }
 
-func (s *streamSocket) rise() { socketSeats.Add(-1) }
+func (s *streamSocket) rise() { giveKernelSeat() }
 
 func (s *streamSocket) bePatient() bool {
 	if setTimeouts(s.fd, socketTick) != nil {
