@@ -5,7 +5,7 @@
 //	go run ./examples/anonmap [TEXT]
 //
 // The child writes TEXT backwards into the memory; the parent prints it when the
-// child has ended. Exit status: 0, or 1 with the reason.
+// child has ended. Exit status: 0; 1 with the reason; 2 for wrong usage.
 package main
 
 import (
@@ -27,8 +27,12 @@ const (
 
 func main() {
 	run := parent
-	if len(os.Args) > 1 && os.Args[1] == "-child" {
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "-child":
 		run = child
+	case len(os.Args) > 2:
+		fmt.Fprintln(os.Stderr, "usage: anonmap [TEXT]")
+		os.Exit(2)
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "anonmap:", err)

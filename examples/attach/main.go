@@ -4,7 +4,7 @@
 //	go run ./examples/attach
 //
 // A parent may do this to its child if both run as the same user and Yama's ptrace_scope
-// is at most 1. Exit status: 0, or 1 with the reason.
+// is at most 1. Exit status: 0; 1 with the reason; 2 for wrong usage.
 package main
 
 import (
@@ -23,8 +23,12 @@ var buffer = []byte("written by the child")
 
 func main() {
 	run := parent
-	if len(os.Args) > 1 && os.Args[1] == "child" {
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "-child":
 		run = child
+	case len(os.Args) > 1:
+		fmt.Fprintln(os.Stderr, "usage: attach")
+		os.Exit(2)
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "attach:", err)
@@ -47,7 +51,7 @@ func parent() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "child")
+	cmd := exec.Command(self, "-child")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -5,6 +5,9 @@
 //	fdpass receive PATH         waits at PATH for a file, and prints what is in it
 //	fdpass send    PATH FILE    opens FILE and hands it over
 //
+// An interrupt (SIGINT, SIGTERM) ends the receiver, and the socket's name with it. Exit
+// status: 0; 1 with the reason; 2 for wrong usage.
+//
 // With the descriptor goes one byte, since a message needs one. A C program may stand at
 // either end.
 package main
@@ -23,12 +26,10 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	var err error
 	switch args := os.Args[1:]; {
 	case len(args) == 2 && args[0] == "receive":
-		err = receive(ctx, args[1])
+		err = receive(args[1])
 	case len(args) == 3 && args[0] == "send":
 		err = send(args[1], args[2])
 	default:
@@ -55,18 +56,13 @@ func send(path, name string) error {
 	return fallback.SendRights(c, []byte{0}, f)
 }
 
-func receive(ctx context.Context, path string) error {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = l.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
-	c, err := l.AcceptUnix()
+func receive(path string) error {
+	c, err := accept(path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }()
+	// The name is gone and signals end the process: both sides' silence is no trap.
 	who, err := fallback.PeerCredentials(c)
 	if err != nil {
 		return err
@@ -82,4 +78,21 @@ func receive(ctx context.Context, path string) error {
 	fmt.Fprintf(os.Stderr, "a file from process %d of user %d\n", who.PID, who.UID)
 	_, err = io.Copy(os.Stdout, files[0])
 	return err
+}
+
+// accept waits for the first client. The socket's name is gone when it returns.
+func accept(path string) (*net.UnixConn, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = l.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	c, err := l.AcceptUnix()
+	if ctx.Err() != nil {
+		err = errors.New("interrupted before a client came")
+	}
+	return c, err
 }

@@ -10,6 +10,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 
@@ -19,14 +20,16 @@ import (
 const size = 4096
 
 func main() {
+	flag.Usage = func() { fmt.Fprintln(os.Stderr, "usage: filemap FILE [TEXT]") }
+	flag.Parse()
 	var err error
-	switch len(os.Args) {
+	switch flag.NArg() {
+	case 1:
+		err = show(flag.Arg(0))
 	case 2:
-		err = show(os.Args[1])
-	case 3:
-		err = write(os.Args[1], os.Args[2])
+		err = write(flag.Arg(0), flag.Arg(1))
 	default:
-		fmt.Fprintln(os.Stderr, "usage: filemap FILE [TEXT]")
+		flag.Usage()
 		os.Exit(2)
 	}
 	if err != nil {

@@ -7,7 +7,8 @@
 //	mq info NAME                  prints the queue's attributes
 //	mq unlink NAME                removes the name
 //
-// A NAME has a leading slash.
+// A NAME has a leading slash. Exit status: 0, also of a notify that was interrupted; 1 with
+// the reason; 2 for wrong usage.
 package main
 
 import (
@@ -27,7 +28,11 @@ func main() {
 	// The first of them ends a wait; nothing is half done then.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+	switch err := run(ctx, os.Args[1:], os.Stdout); {
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "mq:", err)
 		os.Exit(1)
 	}

@@ -10,8 +10,8 @@
 // name, as sem_unlink(3): later ones do not meet those that run.
 //
 // The exit status is the command's: 128 and the signal's number if a signal ended it, 127
-// if it was not found, 126 if it could not be run, 125 for what went wrong here. SIGINT,
-// SIGTERM and SIGHUP are passed on to the command; one that comes while the semaphore is
+// if it was not found, 126 if it could not be run, 125 for what went wrong here, 2 for wrong
+// usage. SIGINT, SIGTERM and SIGHUP are passed on to the command; one that comes while the semaphore is
 // waited for ends the waiting, and the command is not run.
 //
 // A semaphore has no owner: if this program is killed (SIGKILL), nobody gives the token
@@ -35,6 +35,7 @@ import (
 )
 
 const (
+	wrongUsage = 2
 	failedHere = 125
 	cannotRun  = 126
 	notFound   = 127
@@ -57,7 +58,7 @@ func main() {
 		os.Exit(run(flag.Arg(0), uint32(*value), flag.Arg(1), flag.Args()[2:]))
 	default:
 		flag.Usage()
-		os.Exit(failedHere)
+		os.Exit(wrongUsage)
 	}
 }
 

@@ -10,9 +10,12 @@
 // name when the reader has taken the last. The reader waits up to ten seconds for
 // the object to be there (-wait sets another time).
 //
-// As in C, an end that is killed leaves the other one waiting: that, and the writer's
-// name, is what an interrupt (Ctrl-C) is for. An object that a killed writer has left is
-// taken for a live one's by a reader; the next writer replaces it.
+// When one end is killed half way, the other one fails, where the kernel tells (alone in
+// alone_linux.go); a program in C waits for ever. An interrupt (Ctrl-C) ends either, and
+// removes the writer's name. What a killed writer has left, the next one replaces; a reader
+// waits for that.
+//
+// Exit status: 0; 1 with the reason; 2 for wrong usage.
 package main
 
 import (
@@ -33,6 +36,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends it though nobody takes its output
 	var err error
 	switch {
 	case flag.NArg() == 2 && flag.Arg(0) == "writer":

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"syscall"
 	"time"
 
+	"github.com/shmchan/shmchan/fallback"
 	"github.com/shmchan/shmchan/futexsem"
 	"github.com/shmchan/shmchan/shm"
 )
@@ -25,7 +28,7 @@ import (
 //	reader   wait rsem; write(buf, cnt); post wsem; until cnt is 0
 //
 // The reader gives the turn back after a cnt of 0, too: then the writer knows that
-// all is taken.
+// all is taken. An end that waits looks now and then whether the other one still is there.
 const (
 	wsemAt  = 0
 	rsemAt  = futexsem.SizeofSem
@@ -38,22 +41,75 @@ const (
 	alignment = futexsem.SizeofSem / 4
 )
 
+// look is how often an end that waits looks after the other one.
+const look = 100 * time.Millisecond
+
+var (
+	errGone  = errors.New("the other end has gone before the end")
+	errTaken = errors.New("the end is taken")
+)
+
 // segment is one end's view of it.
 type segment struct {
-	obj        *shm.Object
+	file       *os.File // the one description by which this process has it, see alone
+	mem        *fallback.Mapping
 	wsem, rsem *futexsem.Sem
 	cnt, buf   []byte
 }
 
-func segmentOf(obj *shm.Object) (*segment, error) {
-	mem := obj.Bytes()
-	s := &segment{obj: obj, cnt: mem[cntAt:bufAt], buf: mem[bufAt : bufAt+bufSize]}
-	var err error
-	if s.wsem, err = futexsem.At(mem[wsemAt:rsemAt]); err != nil {
+// segmentOf takes obj over.
+func segmentOf(obj *shm.Object) (_ *segment, err error) {
+	defer obj.Close() //nolint:errcheck // the segment has a description and a mapping of its own
+	s := &segment{}
+	if s.file, err = obj.File(); err != nil {
 		return nil, err
 	}
-	s.rsem, err = futexsem.At(mem[rsemAt:cntAt])
-	return s, err
+	if s.mem, err = fallback.MapFile(s.file, size, true); err != nil {
+		s.file.Close()
+		return nil, err
+	}
+	mem := s.mem.Bytes()
+	s.cnt, s.buf = mem[cntAt:bufAt], mem[bufAt:bufAt+bufSize]
+	if s.wsem, err = futexsem.At(mem[wsemAt:rsemAt]); err == nil {
+		s.rsem, err = futexsem.At(mem[rsemAt:cntAt])
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *segment) close() {
+	_ = s.mem.Close()
+	s.file.Close()
+}
+
+// wait waits for a turn. Every now and then it asks whether that is in vain.
+func (s *segment) wait(ctx context.Context, turn *futexsem.Sem, vain func() error) error {
+	for {
+		if turn.TryWait() == nil {
+			return nil
+		}
+		soon, cancel := context.WithTimeout(ctx, look)
+		err := turn.WaitContext(soon)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		// In this order: the last thing it did may have been to give the turn.
+		if err := vain(); err != nil && turn.TryWait() != nil {
+			return err
+		}
+	}
+}
+
+// gone is errGone when no other end is there.
+func (s *segment) gone() error {
+	if alone(s.file) {
+		return errGone
+	}
+	return nil
 }
 
 // create makes the object. It appears under its name with both semaphores in it, so a
@@ -96,8 +152,16 @@ func writer(ctx context.Context, name string, in io.Reader) (err error) {
 }
 
 func (s *segment) send(ctx context.Context, in io.Reader) error {
-	for {
-		if err := s.wsem.WaitContext(ctx); err != nil {
+	// A reader is known of when it has taken a turn; before that one may be yet to come.
+	given := 0
+	vain := func() error {
+		if given > 1 || given == 1 && s.rsem.Value() == 0 {
+			return s.gone()
+		}
+		return nil
+	}
+	for ; ; given++ {
+		if err := s.wait(ctx, s.wsem, vain); err != nil {
 			return err
 		}
 		n, err := in.Read(s.buf)
@@ -106,10 +170,10 @@ func (s *segment) send(ctx context.Context, in io.Reader) error {
 		}
 		if n == 0 && err != io.EOF {
 			// The reader shall not wait for more; what it has is not all, and that is said here.
-			return errors.Join(err, s.end(ctx))
+			return errors.Join(err, s.end(ctx, given > 0))
 		}
 		if n == 0 {
-			return s.end(ctx)
+			return s.end(ctx, given > 0)
 		}
 		s.setCount(n)
 		if err := s.rsem.Post(); err != nil {
@@ -119,26 +183,25 @@ func (s *segment) send(ctx context.Context, in io.Reader) error {
 }
 
 // end says that there is no more, and waits until that is taken. A reader that ends without
-// giving the turn back has taken it all the same.
-func (s *segment) end(ctx context.Context) error {
+// giving the turn back has taken it all the same. met: there was a reader.
+func (s *segment) end(ctx context.Context, met bool) error {
 	s.setCount(0)
 	if err := s.rsem.Post(); err != nil {
 		return err
 	}
-	for {
-		turn, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-		err := s.wsem.WaitContext(turn)
-		cancel()
-		if err == nil || s.rsem.Value() == 0 {
-			return nil
+	err := s.wait(ctx, s.wsem, func() error {
+		switch {
+		case s.rsem.Value() == 0:
+			return errTaken
+		case met:
+			return s.gone()
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if !errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
+		return nil
+	})
+	if errors.Is(err, errTaken) {
+		return nil
 	}
+	return err
 }
 
 func (s *segment) setCount(n int) { binary.NativeEndian.PutUint32(s.cnt, uint32(n)) }
@@ -153,7 +216,8 @@ func (s *segment) count() (int, error) {
 }
 
 // attach waits until the object is there and whole: C's shm_open makes it empty,
-// ftruncate makes it long, and sem_init, one after the other, make it one of ours.
+// ftruncate makes it long, and sem_init, one after the other, make it one of ours. One
+// whose writer is gone, with nothing in it to take, is not what is waited for.
 func attach(ctx context.Context, name string, wait time.Duration) (*segment, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -161,12 +225,17 @@ func attach(ctx context.Context, name string, wait time.Duration) (*segment, err
 		obj, err := shm.Open("", name, size)
 		if err == nil {
 			var s *segment
-			if s, err = segmentOf(obj); err == nil {
+			s, err = segmentOf(obj)
+			if err == nil && (!alone(s.file) || s.rsem.Value() > 0) {
 				return s, nil
 			}
-			_ = obj.Close()
+			if err == nil {
+				err = fmt.Errorf("a writer that has gone left it: %w", fs.ErrNotExist)
+				s.close()
+			}
 		}
-		soon := errors.Is(err, fs.ErrNotExist) || errors.Is(err, shm.ErrNotObject) || errors.Is(err, fs.ErrInvalid)
+		soon := errors.Is(err, fs.ErrNotExist) || errors.Is(err, shm.ErrNotObject) || errors.Is(err, fs.ErrInvalid) ||
+			errors.Is(err, syscall.EAGAIN) // its end looked in that moment whether it is alone
 		if _, bad := shm.CleanName(name); bad != nil || !soon {
 			return nil, err
 		}
@@ -184,9 +253,9 @@ func reader(ctx context.Context, name string, out io.Writer, wait time.Duration)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = s.obj.Close() }()
+	defer s.close()
 	for {
-		if err := s.rsem.WaitContext(ctx); err != nil {
+		if err := s.wait(ctx, s.rsem, s.gone); err != nil {
 			return err
 		}
 		n, err := s.count()
@@ -194,7 +263,7 @@ func reader(ctx context.Context, name string, out io.Writer, wait time.Duration)
 			_, err = out.Write(s.buf[:n])
 		}
 		if err != nil {
-			return err // the writer waits on, as for a reader in C
+			return err // the writer sees that this process has gone
 		}
 		if err := s.wsem.Post(); err != nil {
 			return err

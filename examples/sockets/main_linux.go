@@ -41,22 +41,39 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	run := server
+	kind, path := flag.Arg(0), flag.Arg(2)
+	var err error
 	if flag.Arg(1) == "client" {
-		run = client
+		err = client(kind, path)
+	} else {
+		err = interruptible(kind, path, *count)
 	}
-	if err := run(ctx, flag.Arg(0), flag.Arg(2), *count); err != nil && ctx.Err() == nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "sockets:", err)
 		os.Exit(1)
 	}
+}
+
+// interruptible is a server that ends well when it is interrupted. (A client has nothing to
+// tidy up: the signal itself ends it, also while its input is waited for.)
+func interruptible(kind, path string, count int) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends it though nobody takes its output
+	err := server(ctx, kind, path, count)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // closeAt closes c when ctx ends: what blocks in it returns.
 func closeAt(ctx context.Context, c io.Closer) { context.AfterFunc(ctx, func() { c.Close() }) }
 
 func server(ctx context.Context, kind, path string, count int) error {
+	if path == "" {
+		return errors.New("the path is empty") // which the kernel takes for: any abstract name
+	}
 	addr := &net.UnixAddr{Name: path, Net: networks[kind]}
 	if kind == "dgram" {
 		c, err := net.ListenUnixgram(addr.Net, addr)
@@ -136,14 +153,13 @@ func printPackets(c *net.UnixConn) error {
 	}
 }
 
-func client(ctx context.Context, kind, path string, _ int) error {
+func client(kind, path string) error {
 	addr := &net.UnixAddr{Name: path, Net: networks[kind]}
 	c, err := net.DialUnix(addr.Net, nil, addr)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }()
-	closeAt(ctx, c)
 	if kind == "stream" {
 		_, err = io.Copy(c, os.Stdin)
 		return err
