@@ -2,29 +2,22 @@ package main
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmchan/shmchan/internal/program"
 )
 
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
+
 func TestTheChildWritesWhatTheParentReads(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("there is no go command here to build the example with")
-	}
-	program := filepath.Join(t.TempDir(), "anonmap")
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	said, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", said)
+	anonmap := program.Build(t)
 	for text, want := range map[string]string{"abc": "cba\n", "grüße": "eßürg\n", "": "\n"} {
-		out, err := exec.Command(program, text).CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		require.Equal(t, want, string(out))
+		require.Equal(t, want, program.Run(t, anonmap, text))
 	}
-	out, err := exec.Command(program, strings.Repeat("x", 4089)).CombinedOutput()
-	require.Error(t, err)
-	require.Equal(t, "anonmap: the text is too long\n", string(out))
+	program.Start(t, anonmap, strings.Repeat("x", 4089)).Ends(1, "anonmap: the text is too long\n")
+	program.Start(t, anonmap, "a", "b").Ends(2, "usage: ")
+	program.Start(t, anonmap, "-child").Ends(1, "anonmap: ")
 }

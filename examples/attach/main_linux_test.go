@@ -2,24 +2,18 @@ package main
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmchan/shmchan/internal/program"
 )
 
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
+
 func TestTheParentReadsAndWritesTheChild(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("there is no go command here to build the example with")
-	}
-	program := filepath.Join(t.TempDir(), "attach")
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	said, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", said)
-	out, err := exec.Command(program).CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	attach := program.Build(t)
 	require.Equal(t, "read from the child: written by the child\n"+
-		"the child has now: changed by the child\n", string(out))
+		"the child has now: changed by the child\n", program.Run(t, attach))
+	program.Start(t, attach, "nobody").Ends(2, "usage: attach\n")
 }

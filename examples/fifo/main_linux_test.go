@@ -1,54 +1,31 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmchan/shmchan/internal/program"
 )
 
-func build(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "fifo")
-	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return program
-}
-
-// start starts a command that is killed at the end of the test at the latest.
-func start(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
-	t.Helper()
-	cmd.Stderr = os.Stderr
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
-	return cmd
-}
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
 
 func TestServerPrintsTheLinesOfItsClients(t *testing.T) {
-	program, path := build(t), filepath.Join(t.TempDir(), "lines")
+	fifo, path := program.Build(t), filepath.Join(t.TempDir(), "lines")
 	// This test's own end keeps the server from seeing an end of file between clients.
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	keep, err := os.OpenFile(path, os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer keep.Close()
 
-	var out bytes.Buffer
-	server := exec.Command(program, "server", path)
-	server.Stdout = &out
-	start(t, server)
-	var clients []*exec.Cmd
+	server := program.Start(t, fifo, "server", path)
+	var clients []*program.Process
 	want := map[string]bool{}
 	for i := range 3 {
 		var lines strings.Builder
@@ -57,16 +34,16 @@ func TestServerPrintsTheLinesOfItsClients(t *testing.T) {
 			want[line] = true
 			fmt.Fprintln(&lines, line)
 		}
-		client := exec.Command(program, "client", path)
+		client := program.New(t, fifo, "client", path)
 		client.Stdin = strings.NewReader(lines.String())
-		clients = append(clients, start(t, client))
+		clients = append(clients, client.Start())
 	}
 	for _, c := range clients {
-		require.NoError(t, c.Wait())
+		c.Ends(0)
 	}
 	require.NoError(t, keep.Close())
-	require.NoError(t, server.Wait())
-	for line := range strings.Lines(out.String()) {
+	server.Ends(0)
+	for line := range strings.Lines(server.Out.String()) {
 		line = strings.TrimSuffix(line, "\n")
 		require.True(t, want[line], "%q was not sent, or came twice", line)
 		delete(want, line)
@@ -77,25 +54,59 @@ func TestServerPrintsTheLinesOfItsClients(t *testing.T) {
 }
 
 func TestServerMeetsTheShell(t *testing.T) {
-	program, path := build(t), filepath.Join(t.TempDir(), "lines")
-	var out bytes.Buffer
-	server := exec.Command(program, "server", path)
-	server.Stdout = &out
-	start(t, server)
+	fifo, path := program.Build(t), filepath.Join(t.TempDir(), "lines")
+	server := program.Start(t, fifo, "server", path)
 	// The shell's redirection blocks in open(2) until the server is there; before the FIFO is, it
 	// would make a file.
-	shell := exec.Command("sh", "-c", `until [ -p "$0" ]; do :; done; echo hello > "$0"`, path)
-	require.NoError(t, start(t, shell).Wait())
-	require.NoError(t, server.Wait())
-	require.Equal(t, "hello\n", out.String())
+	program.Exists(t, path)
+	program.Run(t, "sh", "-c", `echo hello > "$0"`, path)
+	server.Ends(0)
+	require.Equal(t, "hello\n", server.Out.String())
 	_, err := os.Lstat(path)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
-func TestBadArgumentsAreRefused(t *testing.T) {
-	program, path := build(t), filepath.Join(t.TempDir(), "file")
+func TestAProgramInCAtEitherEnd(t *testing.T) {
+	fifo, peer := program.Build(t), program.BuildC(t, "testdata/peer.c")
+	text := strings.Repeat("a line\n", 100_000)
+	for name, ends := range map[string][2]string{"C sends": {fifo, peer}, "C receives": {peer, fifo}} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "lines")
+			server := program.Start(t, ends[0], "server", path)
+			program.Exists(t, path)
+			client := program.New(t, ends[1], "client", path)
+			client.Stdin = strings.NewReader(text)
+			client.Start().Ends(0)
+			server.Ends(0)
+			require.Equal(t, text, server.Out.String())
+		})
+	}
+}
+
+func TestAnInterruptRemovesWhatTheServerHasMade(t *testing.T) {
+	fifo, path := program.Build(t), filepath.Join(t.TempDir(), "lines")
+	for _, connected := range []bool{false, true} {
+		server := program.Start(t, fifo, "server", path)
+		program.Exists(t, path)
+		if connected {
+			keep, err := os.OpenFile(path, os.O_WRONLY, 0) // returns when the server has opened it
+			require.NoError(t, err)
+			defer keep.Close()
+		}
+		server.Signal(os.Interrupt)
+		server.Ends(1, "fifo: ")
+		_, err := os.Lstat(path)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	}
+}
+
+func TestMistakesAreErrors(t *testing.T) {
+	fifo, path := program.Build(t), filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
-	for _, args := range [][]string{{}, {"server"}, {"nobody", path}, {"server", path}, {"client", path}} {
-		require.Error(t, exec.Command(program, args...).Run(), "%q", args)
+	for _, args := range [][]string{{}, {"server"}, {"nobody", path}, {"server", path, "x"}} {
+		program.Start(t, fifo, args...).Ends(2, "usage: ")
+	}
+	for _, args := range [][]string{{"server", path}, {"client", path}, {"client", path + "-absent"}} {
+		program.Start(t, fifo, args...).Ends(1, "fifo: ")
 	}
 }

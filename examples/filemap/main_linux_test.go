@@ -2,50 +2,48 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmchan/shmchan/internal/program"
 )
 
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
+
 func TestOneWritesAnotherReads(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("there is no go command here to build the example with")
-	}
-	dir := t.TempDir()
-	program, file := filepath.Join(dir, "filemap"), filepath.Join(dir, "file")
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	said, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", said)
-	run := func(args ...string) (string, int) {
-		cmd := exec.Command(program, args...)
-		out, _ := cmd.CombinedOutput()
-		return string(out), cmd.ProcessState.ExitCode()
-	}
-	out, code := run(file)
-	require.Equal(t, 1, code)
-	require.Contains(t, out, "no such file")
-	out, code = run(file, "a longer text")
-	require.Equal(t, "", out)
-	require.Zero(t, code)
-	_, code = run(file, "short")
-	require.Zero(t, code)
-	out, code = run(file)
-	require.Equal(t, "short\n", out)
-	require.Zero(t, code)
+	filemap, file := program.Build(t), filepath.Join(t.TempDir(), "file")
+	program.Start(t, filemap, file).Ends(1, "no such file")
+	require.Empty(t, program.Run(t, filemap, file, "a longer text"))
+	program.Run(t, filemap, file, "short")
+	require.Equal(t, "short\n", program.Run(t, filemap, file))
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Len(t, b, 4096)
 	require.True(t, strings.HasPrefix(string(b), "short\x00er text\x00\x00"))
 
 	require.NoError(t, os.WriteFile(file, []byte("by other means"), 0o600))
-	out, _ = run(file)
-	require.Equal(t, "by other means\n", out)
-	_, code = run(file, strings.Repeat("x", 4096))
-	require.Equal(t, 1, code)
-	_, code = run()
-	require.Equal(t, 2, code)
+	require.Equal(t, "by other means\n", program.Run(t, filemap, file))
+}
+
+func TestAProgramInCMapsTheSameFile(t *testing.T) {
+	filemap, peer, file := program.Build(t), program.BuildC(t, "testdata/peer.c"), filepath.Join(t.TempDir(), "file")
+	program.Run(t, filemap, file, "from Go")
+	require.Equal(t, "from Go\n", program.Run(t, peer, "get", file))
+	program.Run(t, peer, "put", file, "from C")
+	require.Equal(t, "from C\n", program.Run(t, filemap, file))
+}
+
+func TestMistakesAreErrors(t *testing.T) {
+	filemap, dir := program.Build(t), t.TempDir()
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for _, args := range [][]string{{dir}, {dir, "x"}, {file}, {filepath.Join(dir, "none", "file"), "x"}, {file, strings.Repeat("x", 4096)}} {
+		program.Start(t, filemap, args...).Ends(1, "filemap: ")
+	}
+	for _, args := range [][]string{{}, {file, "a", "b"}, {"-z", file}} {
+		program.Start(t, filemap, args...).Ends(2, "usage: ")
+	}
 }

@@ -2,29 +2,26 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmchan/shmchan/internal/program"
 )
 
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
+
 func TestFilterCountsTheNamesInAFolder(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "filter")
-	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	filter := program.Build(t)
 	for _, n := range []int{0, 3, 5000} {
 		dir := t.TempDir()
 		for i := range n {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "name-"+strconv.Itoa(i)), nil, 0o600))
 		}
-		out, err := exec.Command(program, dir).CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		require.Equal(t, strconv.Itoa(n), strings.TrimSpace(string(out)))
+		require.Equal(t, strconv.Itoa(n), strings.TrimSpace(program.Run(t, filter, dir)))
 	}
-	out, err = exec.Command(program, filepath.Join(t.TempDir(), "nothing")).CombinedOutput()
-	require.Error(t, err)
-	require.Contains(t, string(out), "ls")
+	program.Start(t, filter, filepath.Join(t.TempDir(), "nothing")).Ends(1, "filter: ls: ")
 }
