@@ -36,6 +36,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends it though nobody takes its output
 	var err error
 	switch args := flag.Args(); {
 	case os.Args[1] == "receive" && len(args) == 1:
