@@ -1,13 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"crypto/rand"
-	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,78 +9,36 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmchan/shmchan/fallback"
+	"github.com/shmchan/shmchan/internal/program"
 )
 
-// The test binary is the program itself when this is set.
-const asProgram = "SHMCHAN_EXAMPLE_MQ"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
-func program(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
-	return cmd
-}
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
 
 // mq runs the program to its end, which must be a good one, and returns what it printed.
 func mq(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := program(args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.NoError(t, err, "%s", stderr.String())
-	return string(out)
+	return program.Run(t, program.Build(t), args...)
 }
 
 // mqFails runs the program, which must fail, and returns what it printed as the reason.
 func mqFails(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := program(args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	require.ErrorAs(t, err, &exit)
-	require.NotZero(t, exit.ExitCode())
-	require.Empty(t, out)
-	require.NotEmpty(t, stderr.String())
-	return stderr.String()
+	p := start(t, args...)
+	p.Ends(1, "mq: ")
+	require.Empty(t, p.Out.String())
+	return p.Err.String()
 }
 
 func newName(t *testing.T) string {
-	name := "/shmchan-example-mq-" + rand.Text()
+	name := program.Name("mq")
 	t.Cleanup(func() { _ = fallback.UnlinkQueue(name) })
 	return name
 }
 
 // start runs the program in the background until the test ends.
-func start(t *testing.T, cmd *exec.Cmd) *bufio.Reader {
+func start(t *testing.T, args ...string) *program.Process {
 	t.Helper()
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	})
-	return bufio.NewReader(out)
-}
-
-func line(t *testing.T, r *bufio.Reader) string {
-	t.Helper()
-	s, err := r.ReadString('\n')
-	require.NoError(t, err)
-	return strings.TrimSuffix(s, "\n")
+	return program.Start(t, program.Build(t), args...)
 }
 
 func TestSendAndReceiveByPriority(t *testing.T) {
@@ -109,26 +61,24 @@ func TestReceiveWaits(t *testing.T) {
 	name := newName(t)
 	mq(t, "send", name, "first")
 	require.Equal(t, "0 first\n", mq(t, "receive", name))
-	cmd := program("receive", name)
-	out := start(t, cmd)
+	p := start(t, "receive", name)
 	mq(t, "send", "-p", "3", name, "waited for")
-	require.Equal(t, "3 waited for", line(t, out))
-	require.NoError(t, cmd.Wait())
+	require.Equal(t, "3 waited for", p.Line())
+	p.Ends(0)
 }
 
 func TestNotifyPrintsWhatComes(t *testing.T) {
 	name := newName(t)
 	mq(t, "send", "-p", "1", name, "before")
-	cmd := program("notify", name)
-	out := start(t, cmd)
-	require.Equal(t, "1 before", line(t, out), "it is registered, and the queue was emptied")
+	p := start(t, "notify", name)
+	require.Equal(t, "1 before", p.Line(), "it is registered, and the queue was emptied")
 	require.Contains(t, mqFails(t, "notify", name), "busy")
 	for range 5 {
 		mq(t, "send", "-p", "2", name, "after")
-		require.Equal(t, "2 after", line(t, out))
+		require.Equal(t, "2 after", p.Line())
 	}
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, cmd.Wait())
+	p.Signal(syscall.SIGTERM)
+	p.Ends(0)
 }
 
 func TestWrongUseIsRefused(t *testing.T) {
@@ -138,32 +88,26 @@ func TestWrongUseIsRefused(t *testing.T) {
 		{"explode", name},
 		{"send", name},
 		{"send", name, "a", "b"},
-		{"send", "-p", "32768", name, "x"},
 		{"send", "-p", "-1", name, "x"},
-		{"send", "/two/slashes", "x"},
+		{"send", "-p"},
 		{"receive"},
 		{"receive", "-x", name},
+		{"notify"},
+		{"notify", name, name},
+		{"info", "-n", name},
+		{"unlink"},
 	} {
-		mqFails(t, args...)
+		start(t, args...).Ends(2, "usage: mq ")
 	}
+	mqFails(t, "send", "-p", "32768", name, "x")
+	mqFails(t, "send", "/two/slashes", "x")
+	mqFails(t, "send", "/", "x")
+	mqFails(t, "send", "", "x")
 }
 
 func TestWithAProgramInC(t *testing.T) {
-	cc, err := exec.LookPath("gcc")
-	if errors.Is(err, exec.ErrNotFound) {
-		t.Skip("no C compiler (gcc)")
-	}
-	require.NoError(t, err)
-	peer := filepath.Join(t.TempDir(), "mqpeer")
-	built, err := exec.Command(cc, "-O2", "-Wall", "-o", peer, "../../fallback/testdata/mqpeer.c", "-lrt").CombinedOutput()
-	require.NoError(t, err, "%s", built)
-	c := func(args ...string) string {
-		cmd := exec.Command(peer, args...)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.Output()
-		require.NoError(t, err)
-		return string(out)
-	}
+	peer := program.BuildC(t, "../../fallback/testdata/mqpeer.c")
+	c := func(args ...string) string { return program.Run(t, peer, args...) }
 	name := newName(t)
 	c("make", name, "4", "32")
 	c("send", name, "5", "from C", "and more")
@@ -174,10 +118,9 @@ func TestWithAProgramInC(t *testing.T) {
 	require.Equal(t, "messages 0\nmaximum messages 4\nmessage size 32\n", mq(t, "info", name))
 	require.Contains(t, mqFails(t, "send", name, strings.Repeat("x", 33)), "too large")
 
-	cmd := program("notify", name)
-	out := start(t, cmd)
+	p := start(t, "notify", name)
 	c("send", name, "1", "told")
-	require.Equal(t, "1 told", line(t, out))
-	require.NoError(t, cmd.Process.Signal(os.Interrupt))
-	require.NoError(t, cmd.Wait())
+	require.Equal(t, "1 told", p.Line())
+	p.Signal(os.Interrupt)
+	p.Ends(0)
 }

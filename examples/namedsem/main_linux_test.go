@@ -1,31 +1,23 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmchan/shmchan/internal/program"
 )
 
-const patience = time.Minute // the watchdog's
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
 
-var names atomic.Int64
-
-// uniqueName is a semaphore's name that nobody else uses, removed when the test ends.
-func uniqueName(t *testing.T) string {
-	name := fmt.Sprintf("/namedsem-%d-%d", os.Getpid(), names.Add(1))
+// newName is a semaphore's name that nobody else uses, removed when the test ends.
+func newName(t *testing.T) string {
+	name := program.Name("namedsem")
 	t.Cleanup(func() { os.Remove(file(name)) })
 	return name
 }
@@ -33,63 +25,21 @@ func uniqueName(t *testing.T) string {
 // file is where the C library keeps the semaphore.
 func file(name string) string { return "/dev/shm/sem." + name[1:] }
 
-// build makes the program as go run does.
-func build(t *testing.T) string {
-	t.Helper()
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("there is no go command here to build the example with")
-	}
-	program := filepath.Join(t.TempDir(), "example")
-	cmd := exec.Command("go", "build", "-o", program, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	said, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", said)
-	return program
-}
-
-// buildC compiles a program of testdata, or skips the test.
-func buildC(t *testing.T, source string) string {
-	t.Helper()
-	cc := os.Getenv("CC")
-	if cc == "" {
-		cc = "cc"
-	}
-	if _, err := exec.LookPath(cc); err != nil {
-		t.Skip("no C compiler (cc or $CC): no C program at the other end was tried")
-	}
-	program := filepath.Join(t.TempDir(), strings.TrimSuffix(source, ".c"))
-	said, err := exec.Command(cc, "-O1", "-Wall", "-o", program, filepath.Join("testdata", source), "-pthread", "-lrt").CombinedOutput()
-	require.NoError(t, err, "%s", said)
-	return program
-}
-
-func command(t *testing.T, program string, args ...string) *exec.Cmd {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return exec.CommandContext(ctx, program, args...)
-}
-
 // holding starts a command under the semaphore, which says "held" when it has it.
 // It goes on until release is called.
-func holding(t *testing.T, program string, args ...string) (cmd *exec.Cmd, release func()) {
+func holding(t *testing.T, path string, args ...string) (p *program.Process, release func()) {
 	t.Helper()
-	cmd = command(t, program, args...)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
+	p = program.New(t, path, args...)
+	in, err := p.StdinPipe()
 	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
+	p.Start()
 	t.Cleanup(func() { in.Close() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
-	require.Equal(t, "held\n", line)
-	return cmd, func() { in.Close() }
+	require.Equal(t, "held", p.Line())
+	return p, func() { in.Close() }
 }
 
 func TestTheExitStatusIsTheCommands(t *testing.T) {
-	program, name := build(t), uniqueName(t)
+	namedsem, name := program.Build(t), newName(t)
 	notExecutable := filepath.Join(t.TempDir(), "x")
 	require.NoError(t, os.WriteFile(notExecutable, nil, 0o600))
 	for _, c := range []struct {
@@ -103,44 +53,45 @@ func TestTheExitStatusIsTheCommands(t *testing.T) {
 		{127, []string{name, "no-such-command-anywhere"}},
 		{126, []string{name, notExecutable}},
 		{125, []string{"/a/b", "sh", "-c", "exit 0"}},
-		{125, []string{name}},
-		{125, []string{"-u", uniqueName(t)}},
+		{125, []string{"", "sh", "-c", "exit 0"}},
+		{125, []string{"/", "sh", "-c", "exit 0"}},
+		{2, nil},
+		{2, []string{name}},
+		{2, []string{"-u"}},
+		{2, []string{"-z", name, "sh"}},
+		{2, []string{"-n", "-1", name, "sh"}},
+		{2, []string{"-n", "2147483648", name, "sh"}},
+		{125, []string{"-u", newName(t)}},
 		{0, []string{name, "sh", "-c", "exit 0"}}, // it was given back each time
 		{0, []string{"-u", name}},
 	} {
-		cmd := command(t, program, c.args...)
-		_, _ = cmd.CombinedOutput()
-		require.Equal(t, c.status, cmd.ProcessState.ExitCode(), c.args)
+		program.Start(t, namedsem, c.args...).Ends(c.status)
 	}
 	require.NoFileExists(t, file(name))
 }
 
 func TestStandardStreamsAreTheCommands(t *testing.T) {
-	cmd := command(t, build(t), uniqueName(t), "sh", "-c", "cat; echo err >&2")
-	cmd.Stdin = strings.NewReader("in")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.NoError(t, err)
-	require.Equal(t, "in", string(out))
-	require.Equal(t, "err\n", stderr.String())
+	p := program.New(t, program.Build(t), newName(t), "sh", "-c", "cat; echo err >&2")
+	p.Stdin = strings.NewReader("in")
+	p.Start().Ends(0)
+	require.Equal(t, "in", p.Out.String())
+	require.Equal(t, "err\n", p.Err.String())
 }
 
 // A counter in a file that each command reads, and writes one higher, is right only if
 // none ran beside another.
 func TestOneCommandRunsAtATime(t *testing.T) {
-	program, name := build(t), uniqueName(t)
+	namedsem, name := program.Build(t), newName(t)
 	counter := filepath.Join(t.TempDir(), "counter")
 	require.NoError(t, os.WriteFile(counter, []byte("0\n"), 0o600))
 	const commands = 30
-	var wg sync.WaitGroup
+	var all []*program.Process
 	for range commands {
-		wg.Go(func() {
-			out, err := command(t, program, name, "sh", "-c", `n=$(cat "$1"); echo $((n+1)) >"$1"`, "sh", counter).CombinedOutput()
-			assert.NoError(t, err, "%s", out)
-		})
+		all = append(all, program.Start(t, namedsem, name, "sh", "-c", `n=$(cat "$1"); echo $((n+1)) >"$1"`, "sh", counter))
 	}
-	wg.Wait()
+	for _, p := range all {
+		p.Ends(0)
+	}
 	text, err := os.ReadFile(counter)
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprintln(commands), string(text))
@@ -149,81 +100,69 @@ func TestOneCommandRunsAtATime(t *testing.T) {
 const hold = "echo held; cat >/dev/null"
 
 func TestSeveralAtATimeIfAskedFor(t *testing.T) {
-	program, name := build(t), uniqueName(t)
-	a, releaseA := holding(t, program, "-n", "2", name, "sh", "-c", hold)
-	b, releaseB := holding(t, program, "-n", "2", name, "sh", "-c", hold)
+	namedsem, name := program.Build(t), newName(t)
+	a, releaseA := holding(t, namedsem, "-n", "2", name, "sh", "-c", hold)
+	b, releaseB := holding(t, namedsem, "-n", "2", name, "sh", "-c", hold)
 	releaseA()
 	releaseB()
-	require.NoError(t, a.Wait())
-	require.NoError(t, b.Wait())
+	a.Ends(0)
+	b.Ends(0)
 }
 
 func TestASignalWhileWaitingEndsTheWait(t *testing.T) {
-	program, name := build(t), uniqueName(t)
-	held, release := holding(t, program, name, "sh", "-c", hold)
+	namedsem, name := program.Build(t), newName(t)
+	held, release := holding(t, namedsem, name, "sh", "-c", hold)
 	ran := filepath.Join(t.TempDir(), "ran")
-	waiting := command(t, program, name, "sh", "-c", `: >"$0"`, ran)
-	require.NoError(t, waiting.Start())
+	waiting := program.Start(t, namedsem, name, "sh", "-c", `: >"$0"`, ran)
 	waits(t, waiting.Process.Pid)
-	require.NoError(t, waiting.Process.Signal(syscall.SIGTERM))
-	require.Error(t, waiting.Wait())
-	require.Equal(t, 128+int(syscall.SIGTERM), waiting.ProcessState.ExitCode())
+	waiting.Signal(syscall.SIGTERM)
+	waiting.Ends(128 + int(syscall.SIGTERM))
 	require.NoFileExists(t, ran)
 	release()
-	require.NoError(t, held.Wait())
-	require.NoError(t, command(t, program, name, "sh", "-c", "exit 0").Run(), "the token is there")
+	held.Ends(0)
+	program.Start(t, namedsem, name, "sh", "-c", "exit 0").Ends(0) // the token is there
 }
 
 // waits returns when the process has opened a semaphore: then it catches signals, and waits
 // or is about to.
 func waits(t *testing.T, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	program.Until(t, "it waits", func() bool {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 		require.NoError(t, err)
-		if strings.Contains(string(text), "/dev/shm/sem.") {
-			return
-		}
-		require.True(t, time.Now().Before(deadline), "it does not wait")
-	}
+		return strings.Contains(string(text), "/dev/shm/sem.")
+	})
 }
 
 func TestASignalIsPassedOnToTheCommand(t *testing.T) {
-	program, name := build(t), uniqueName(t)
+	namedsem, name := program.Build(t), newName(t)
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		cmd, _ := holding(t, program, name, "sh", "-c", fmt.Sprintf(`trap 'exit 9' %d; echo held; while :; do read x; done`, int(s)))
-		require.NoError(t, cmd.Process.Signal(s))
-		// The shell ends its read for the trap.
-		require.Error(t, cmd.Wait())
-		require.Equal(t, 9, cmd.ProcessState.ExitCode(), s)
+		cmd, _ := holding(t, namedsem, name, "sh", "-c", fmt.Sprintf(`trap 'exit 9' %d; echo held; while :; do read x; done`, int(s)))
+		cmd.Signal(s)
+		cmd.Ends(9) // the shell ends its read for the trap
 	}
-	require.NoError(t, command(t, program, name, "sh", "-c", "exit 0").Run(), "the token was given back")
+	program.Start(t, namedsem, name, "sh", "-c", "exit 0").Ends(0) // the token was given back
 }
 
 func TestACProgramMeetsIt(t *testing.T) {
-	peer, program, name := buildC(t, "peer.c"), build(t), uniqueName(t)
-	value := func() string {
-		out, err := command(t, peer, "value", name).Output()
-		require.NoError(t, err)
-		return strings.TrimSpace(string(out))
-	}
+	peer, namedsem, name := program.BuildC(t, "testdata/peer.c"), program.Build(t), newName(t)
+	value := func() string { return strings.TrimSpace(program.Run(t, peer, "value", name)) }
 	// C holds it: ours waits, and runs when C gives it back.
 	c, release := holding(t, peer, "hold", name)
 	require.Equal(t, "0", value())
-	ours := command(t, program, name, "sh", "-c", "exit 0")
-	require.NoError(t, ours.Start())
+	ours := program.Start(t, namedsem, name, "sh", "-c", "exit 0")
 	waits(t, ours.Process.Pid)
 	release()
-	require.NoError(t, c.Wait())
-	require.NoError(t, ours.Wait())
+	c.Ends(0)
+	ours.Ends(0)
 	require.Equal(t, "1", value())
 
 	// Ours holds it: C waits.
-	held, release := holding(t, program, name, "sh", "-c", hold)
+	held, release := holding(t, namedsem, name, "sh", "-c", hold)
 	require.Equal(t, "0", value())
 	release()
-	require.NoError(t, held.Wait())
+	held.Ends(0)
 	c, release = holding(t, peer, "hold", name)
 	release()
-	require.NoError(t, c.Wait())
+	c.Ends(0)
 }

@@ -1,59 +1,38 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmchan/shmchan/internal/program"
 )
 
-const patience = time.Minute // the watchdog's
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
 
-// build makes the program as a newcomer's go run does, without a C compiler.
-func build(t *testing.T) string {
+func start(t *testing.T, args ...string) *program.Process {
 	t.Helper()
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("there is no go command here to build the example with")
-	}
-	program := filepath.Join(t.TempDir(), "quickstart")
-	cmd := exec.Command("go", "build", "-o", program, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	said, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", said)
-	return program
-}
-
-func start(t *testing.T, program string, args ...string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
-	cmd = exec.CommandContext(ctx, program, args...)
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	require.NoError(t, cmd.Start())
+	p := program.Start(t, program.Build(t), args...)
 	t.Cleanup(func() {
-		left, err := filepath.Glob(fmt.Sprintf("/dev/shm/quickstart-%d-*", cmd.Process.Pid))
+		left, err := filepath.Glob(fmt.Sprintf("/dev/shm/quickstart-%d-*", p.Process.Pid))
 		require.NoError(t, err)
 		assert.Empty(t, left)
 	})
-	return cmd, stdout, stderr
+	return p
 }
 
 func TestTheExampleDoesItsJobAndMeasures(t *testing.T) {
-	cmd, stdout, stderr := start(t, build(t), "-short")
-	require.NoError(t, cmd.Wait(), "%s", stderr)
-	assert.Empty(t, stderr.String())
-	out := stdout.String()
+	p := start(t, "-short")
+	p.Ends(0)
+	assert.Empty(t, p.Err.String())
+	out := p.Out.String()
 	t.Log("\n" + out)
 	assert.Contains(t, out, "sent 100000 orders to a child process and received 100000 fills, all as expected")
 	for _, row := range []string{
@@ -65,26 +44,25 @@ func TestTheExampleDoesItsJobAndMeasures(t *testing.T) {
 }
 
 func TestAnInterruptEndsBothProcessesAndRemovesTheNames(t *testing.T) {
-	cmd, _, stderr := start(t, build(t))
-	waitFor(t, func() bool {
-		names, _ := filepath.Glob(fmt.Sprintf("/dev/shm/quickstart-%d-*", cmd.Process.Pid))
+	p := start(t)
+	program.Until(t, "its six names are there", func() bool {
+		names, _ := filepath.Glob(fmt.Sprintf("/dev/shm/quickstart-%d-*", p.Process.Pid))
 		return len(names) == 6
 	})
-	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-	assert.Error(t, cmd.Wait())
-	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
-	assert.True(t, strings.HasPrefix(stderr.String(), "quickstart: "), "%s", stderr)
+	p.Signal(syscall.SIGINT)
+	p.Ends(1)
+	assert.True(t, strings.HasPrefix(p.Err.String(), "quickstart: "), "%s", p.Err)
 }
 
 func TestADeadChildIsAnErrorOfTheParent(t *testing.T) {
 	if _, err := os.Stat("/proc/thread-self/children"); err != nil {
 		t.Skip("this kernel does not list a process's children")
 	}
-	cmd, _, stderr := start(t, build(t))
+	p := start(t)
 	child := 0
-	waitFor(t, func() bool {
+	program.Until(t, "it has a child", func() bool {
 		// The child may be any thread's.
-		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", cmd.Process.Pid))
+		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.Process.Pid))
 		for _, list := range lists {
 			text, _ := os.ReadFile(list)
 			if n, _ := fmt.Sscan(string(text), &child); n != 1 {
@@ -98,16 +76,5 @@ func TestADeadChildIsAnErrorOfTheParent(t *testing.T) {
 		return false
 	})
 	require.NoError(t, syscall.Kill(child, syscall.SIGKILL))
-	assert.Error(t, cmd.Wait())
-	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
-	assert.Contains(t, stderr.String(), "quickstart: ")
-}
-
-func waitFor(t *testing.T, what func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !what(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not come")
-		}
-	}
+	p.Ends(1, "quickstart: ")
 }
