@@ -13,12 +13,18 @@ import (
 	"github.com/shmchan/shmchan/fallback"
 )
 
-func ExamplePipe() {
-	r, w, err := fallback.Pipe()
+// must and must2 end the example that has an error, which a test then reports.
+func must[T any](v T, err error) T {
 	if err != nil {
-		fmt.Println(err)
-		return
+		panic(err)
 	}
+	return v
+}
+
+func must2[T, U any](v T, u U, err error) (T, U) { return must(v, err), u }
+
+func ExamplePipe() {
+	r, w := must2(fallback.Pipe())
 	defer r.Close()
 	ctx := context.Background()
 	for _, msg := range []string{"one", "", "three"} {
@@ -44,19 +50,11 @@ func ExamplePipe() {
 // Two pipes, one for each direction. A child would be given theirs in exec.Cmd's
 // ExtraFiles, and make its own end with PipeConn(os.NewFile(3, ""), os.NewFile(4, "")).
 func ExamplePipeConn() {
-	r1, w1, _ := os.Pipe()
-	r2, w2, _ := os.Pipe()
-	ours, err := fallback.PipeConn(r1, w2)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	r1, w1 := must2(os.Pipe())
+	r2, w2 := must2(os.Pipe())
+	ours := must(fallback.PipeConn(r1, w2))
 	defer ours.Close()
-	theirs, err := fallback.PipeConn(r2, w1)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	theirs := must(fallback.PipeConn(r2, w1))
 	defer theirs.Close()
 	ctx := context.Background()
 	ours.Send(ctx, []byte("question"))
@@ -68,15 +66,11 @@ func ExamplePipeConn() {
 }
 
 func ExamplePacketPipe() {
-	r, w, err := fallback.PacketPipe()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	r, w := must2(fallback.PacketPipe())
 	defer r.Close()
 	defer w.Close()
 	fmt.Println(w.MaxMessage(), r.Capabilities().ManyReceivers)
-	err = w.TrySend(make([]byte, 5000))
+	err := w.TrySend(make([]byte, 5000))
 	fmt.Println(errors.Is(err, fallback.ErrTooLarge))
 	// Output:
 	// 4095 true
@@ -84,30 +78,18 @@ func ExamplePacketPipe() {
 }
 
 func ExampleFIFO() {
-	dir, err := os.MkdirTemp("", "fifo")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	dir := must(os.MkdirTemp("", "fifo"))
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "orders")
 	ctx := context.Background()
 
 	// Without a receiver one cannot send.
-	_, err = fallback.FIFO(ctx, path, os.O_WRONLY|os.O_CREATE|syscall.O_NONBLOCK)
+	_, err := fallback.FIFO(ctx, path, os.O_WRONLY|os.O_CREATE|syscall.O_NONBLOCK)
 	fmt.Println("no receiver:", errors.Is(err, syscall.ENXIO))
 
-	r, err := fallback.FIFO(ctx, path, os.O_RDONLY)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	r := must(fallback.FIFO(ctx, path, os.O_RDONLY))
 	defer r.Close()
-	w, err := fallback.FIFO(ctx, path, os.O_WRONLY)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	w := must(fallback.FIFO(ctx, path, os.O_WRONLY))
 	w.Send(ctx, []byte("buy 100"))
 	w.Close()
 	msg, _ := r.Receive(ctx, nil)
@@ -121,11 +103,7 @@ func ExampleFIFO() {
 }
 
 func ExampleSetPipeCapacity() {
-	r, w, err := os.Pipe()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	r, w := must2(os.Pipe())
 	defer r.Close()
 	defer w.Close()
 	got, err := fallback.SetPipeCapacity(w, 100_000)
@@ -139,18 +117,10 @@ func ExampleSetPipeCapacity() {
 }
 
 func ExampleSplice() {
-	r, w, err := os.Pipe()
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	r, w := must2(os.Pipe())
 	defer r.Close()
 	defer w.Close()
-	f, err := os.CreateTemp("", "splice")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	f := must(os.CreateTemp("", "splice"))
 	defer os.Remove(f.Name())
 	defer f.Close()
 	w.WriteString("never seen by this process")
