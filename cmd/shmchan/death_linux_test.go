@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmchan/shmchan/channel"
+	"github.com/shmchan/shmchan/internal/program"
 )
 
 // pipe is a standard input, or output, that the test holds the other end of.
@@ -62,7 +63,7 @@ func (s *signs) String() string {
 
 func (s *signs) shows(t *testing.T, text string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(s.String(), text) }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(s.String(), text) }, program.Patience, time.Millisecond)
 }
 
 func TestASenderThatBreaksOffLeavesTheReceiverWhatItSent(t *testing.T) {
@@ -76,7 +77,7 @@ func TestASenderThatBreaksOffLeavesTheReceiverWhatItSent(t *testing.T) {
 			r := startTo(t, nil, out, "recv", name)
 			stdin.write("half a")
 			out.shows(t, "half a")
-			s.signal(c.signal)
+			s.Signal(c.signal)
 			s.ends(c.status)
 			r.ends(3, "without closing")
 			assert.Equal(t, "half a", out.String())
@@ -90,13 +91,13 @@ func TestAReceiverWhoseSenderDiedBeforeItCame(t *testing.T) {
 	s := start(t, stdin.r, "send", name)
 	stdin.write("half a")
 	seen(t, name, func(s channel.Stats) bool { return s.Sent > 0 })
-	s.signal(syscall.SIGKILL)
+	s.Signal(syscall.SIGKILL)
 	s.ends(137)
 
 	quick(t, "x", "send", name).ends(1, "did not finish", "shmchan recv", "shmchan rm")
 	r := quick(t, "", "recv", name)
 	r.ends(3, "without closing")
-	assert.Equal(t, "half a", r.stdout.String())
+	assert.Equal(t, "half a", r.Out.String())
 	assert.False(t, exists(name))
 }
 
@@ -111,7 +112,7 @@ func TestAReceiverThatDiesEndsTheSenderQuietly(t *testing.T) {
 			r := startTo(t, nil, out, "recv", "--lines", name)
 			stdin.write("a\n")
 			out.shows(t, "a\n")
-			r.signal(c.signal)
+			r.Signal(c.signal)
 			r.ends(c.status)
 			for gone := false; !gone; { // as with a pipe, it notices when it sends
 				_, err := stdin.w.WriteString("b\n")
@@ -128,13 +129,13 @@ func TestAReceiverThatWasKilledBeforeASenderCameStopsNobody(t *testing.T) {
 	name := newName(t)
 	r := start(t, nil, "recv", name)
 	seen(t, name, receiving)
-	r.signal(syscall.SIGKILL)
+	r.Signal(syscall.SIGKILL)
 	r.ends(137)
 	require.True(t, exists(name))
 	quick(t, "x", "send", name).ends(0)
 	r = quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "x", r.stdout.String())
+	assert.Equal(t, "x", r.Out.String())
 }
 
 func TestASenderBlockedOnAFullChannelSeesItsReceiverDie(t *testing.T) {
@@ -142,7 +143,7 @@ func TestASenderBlockedOnAFullChannelSeesItsReceiverDie(t *testing.T) {
 	s := start(t, newStream(1<<40), "send", "--capacity=4", name)
 	r := startTo(t, nil, out.w, "recv", "--capacity=4", name) // nobody reads: it gets stuck
 	seen(t, name, func(s channel.Stats) bool { return s.Receivers > 0 && s.Sent-s.Received >= 4 })
-	r.signal(syscall.SIGKILL)
+	r.Signal(syscall.SIGKILL)
 	r.ends(137)
 	s.ends(141)
 	assert.False(t, exists(name))
@@ -152,20 +153,20 @@ func TestAnInterruptLeavesNothingBehind(t *testing.T) {
 	name := newName(t)
 	r := start(t, nil, "recv", name)
 	seen(t, name, receiving)
-	r.signal(syscall.SIGINT)
+	r.Signal(syscall.SIGINT)
 	r.ends(130)
 	assert.False(t, exists(name), "a receiver that no sender has joined")
 
 	stdin := newPipe(t)
 	s := start(t, stdin.r, "send", name)
 	seen(t, name, sending)
-	s.signal(syscall.SIGINT)
+	s.Signal(syscall.SIGINT)
 	s.ends(130)
 	assert.False(t, exists(name), "a sender that waits for input")
 
 	s = start(t, newStream(1<<40), "send", "--capacity=4", name)
 	seen(t, name, func(s channel.Stats) bool { return s.Sent == 4 })
-	s.signal(syscall.SIGTERM)
+	s.Signal(syscall.SIGTERM)
 	s.ends(143)
 	assert.False(t, exists(name), "a sender on a full channel")
 }
@@ -177,12 +178,10 @@ func TestAnInterruptOfBothSidesAtOnceLeavesNothingBehind(t *testing.T) {
 		s := start(t, newStream(1<<40), "send", name)
 		r := startTo(t, nil, out.w, "recv", name)
 		seen(t, name, func(s channel.Stats) bool { return s.Receivers > 0 && s.Senders > 0 })
-		s.signal(syscall.SIGINT)
-		r.signal(syscall.SIGINT)
-		r.wait()
-		s.wait()
-		assert.Contains(t, []int{130, 141}, s.status)
-		assert.Contains(t, []int{130, 3}, r.status)
+		s.Signal(syscall.SIGINT)
+		r.Signal(syscall.SIGINT)
+		assert.Contains(t, []int{130, 141}, s.Status())
+		assert.Contains(t, []int{130, 3}, r.Status())
 		assert.False(t, exists(name))
 		out.r.Close()
 		out.w.Close()
@@ -194,13 +193,13 @@ func TestAnInterruptedReceiverLeavesAFinishedStreamToTheNext(t *testing.T) {
 	quick(t, strings.Repeat("x", 1<<20), "send", name).ends(0)
 	r := startTo(t, nil, out.w, "recv", name) // gets stuck on the full pipe
 	seen(t, name, func(s channel.Stats) bool { return s.Received > 0 })
-	r.signal(syscall.SIGINT)
+	r.Signal(syscall.SIGINT)
 	r.ends(130)
 	require.True(t, exists(name))
 	r = quick(t, "", "recv", name)
 	r.ends(0)
-	assert.NotEmpty(t, r.stdout.String())
-	assert.Less(t, r.stdout.Len(), 1<<20)
+	assert.NotEmpty(t, r.Out.String())
+	assert.Less(t, r.Out.Len(), 1<<20)
 	assert.False(t, exists(name))
 }
 
@@ -208,8 +207,8 @@ func TestAnIgnoredInterruptStaysIgnored(t *testing.T) {
 	name := newName(t)
 	r := launch(t, nil, nil, "sh", "-c", `trap '' INT; exec $RECV `+name)
 	seen(t, name, receiving)
-	r.signal(syscall.SIGINT)
+	r.Signal(syscall.SIGINT)
 	quick(t, "x", "send", name).ends(0)
 	r.ends(0)
-	assert.Equal(t, "x", r.stdout.String())
+	assert.Equal(t, "x", r.Out.String())
 }

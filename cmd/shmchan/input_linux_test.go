@@ -19,7 +19,7 @@ func TestALineThatIsTooLongIsNamed(t *testing.T) {
 		seen(t, name, receiving)
 		quick(t, "1\n2\n\""+strings.Repeat("x", 1<<20)+"\"\n4\n", "send", flag, name).ends(1, "line 3", "too long", "1048576", "--max-message")
 		r.ends(3, "without closing")
-		assert.Equal(t, "1\n2\n", r.stdout.String())
+		assert.Equal(t, "1\n2\n", r.Out.String())
 
 		long := "1\n\"" + strings.Repeat("x", 3<<20) + "\"\n"
 		s := start(t, strings.NewReader(long), "send", flag, "--max-message=4M", name)
@@ -27,7 +27,7 @@ func TestALineThatIsTooLongIsNamed(t *testing.T) {
 		r = quick(t, "", "recv", "--lines", name)
 		r.ends(0)
 		s.ends(0)
-		assert.True(t, long == r.stdout.String())
+		assert.True(t, long == r.Out.String())
 	}
 }
 
@@ -37,7 +37,7 @@ func TestALineThatIsNotJSONIsNamed(t *testing.T) {
 	seen(t, name, receiving)
 	quick(t, "{}\n\n[1,\n{}\n", "send", "--json", name).ends(1, "line 3", "not a JSON document", "unexpected end")
 	r.ends(3, "without closing")
-	assert.Equal(t, "{}\n", r.stdout.String())
+	assert.Equal(t, "{}\n", r.Out.String())
 
 	quick(t, "{}\n{", "send", "--json", name).ends(1, "line 2")
 	assert.False(t, exists(name), "nothing is left of a stream that nobody saw")
@@ -48,10 +48,10 @@ func TestAMessageThatIsNotJSONStaysInTheChannel(t *testing.T) {
 	quick(t, "{}\nplain\n", "send", "--lines", name).ends(0)
 	r := quick(t, "", "recv", "--json", name)
 	r.ends(1, "message 2", "not a JSON document")
-	assert.Equal(t, "{}\n", r.stdout.String())
+	assert.Equal(t, "{}\n", r.Out.String())
 	r = quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "plain", r.stdout.String())
+	assert.Equal(t, "plain", r.Out.String())
 }
 
 func TestFlagsThatDifferFromTheChannelAreNamed(t *testing.T) {
@@ -138,7 +138,7 @@ func TestHelpTellsTheExitStatuses(t *testing.T) {
 		p := quick(t, "", command, "--help")
 		p.ends(0)
 		for _, status := range []string{"0 ", "1 ", "2 ", "3 ", "129 ", "130 ", "141 ", "143 "} {
-			assert.Contains(t, p.stdout.String(), "\n  "+status)
+			assert.Contains(t, p.Out.String(), "\n  "+status)
 		}
 	}
 }
@@ -152,20 +152,20 @@ func TestProgressIsShownWhenAsked(t *testing.T) {
 	defer in.Close()
 	s := start(t, in, "send", "--progress", name)
 	r := start(t, nil, "recv", "--progress", name)
-	s.wait()
-	r.wait()
-	assert.Contains(t, s.stderr.String(), "100%")
-	assert.Contains(t, s.stderr.String(), "3.0/3.0 MiB")
-	assert.Contains(t, s.stderr.String(), "/s")
-	assert.True(t, strings.HasSuffix(s.stderr.String(), "\n"))
-	assert.NotContains(t, r.stderr.String(), "%", "the size is not known")
-	assert.Contains(t, r.stderr.String(), "3.0 MiB")
-	assert.Equal(t, 3<<20, r.stdout.Len())
+	s.Status()
+	r.Status()
+	assert.Contains(t, s.Err.String(), "100%")
+	assert.Contains(t, s.Err.String(), "3.0/3.0 MiB")
+	assert.Contains(t, s.Err.String(), "/s")
+	assert.True(t, strings.HasSuffix(s.Err.String(), "\n"))
+	assert.NotContains(t, r.Err.String(), "%", "the size is not known")
+	assert.Contains(t, r.Err.String(), "3.0 MiB")
+	assert.Equal(t, 3<<20, r.Out.Len())
 
-	quick(t, "x", "send", "--progress", "--size=2", name).wait()
+	quick(t, "x", "send", "--progress", "--size=2", name).Status()
 	r = quick(t, "", "recv", "--progress=always", "--size=2", name)
-	assert.Equal(t, 0, r.wait())
-	assert.Contains(t, r.stderr.String(), "50%")
+	assert.Equal(t, 0, r.Status())
+	assert.Contains(t, r.Err.String(), "50%")
 
 	quick(t, "x", "send", name).ends(0)
 	quick(t, "", "recv", "--progress=never", name).ends(0)

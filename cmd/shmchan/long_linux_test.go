@@ -37,7 +37,7 @@ func TestLongAFileOfAGigabyte(t *testing.T) {
 	s.ends(0)
 	r.ends(0)
 	s.bounded(64 << 20)
-	sums := strings.Split(r.stdout.String(), "\n")
+	sums := strings.Split(r.Out.String(), "\n")
 	assert.Equal(t, sums[1], sums[0])
 }
 
@@ -56,13 +56,13 @@ func TestLongTheGoSourceTree(t *testing.T) {
 	goroot := strings.TrimSpace(string(root))
 	p := shell(t, `cd `+goroot+`; tar cf - src | $SEND `+name+` & cd `+goroot+`; $RECV `+name+` | sha256sum; tar cf - src | sha256sum`)
 	p.ends(0)
-	sums := strings.Split(p.stdout.String(), "\n")
+	sums := strings.Split(p.Out.String(), "\n")
 	assert.Equal(t, sums[1], sums[0])
 
 	const files = `find src -type f -name '*.go' -print0 | LC_ALL=C sort -z | xargs -0 awk 1`
 	p = shell(t, `cd `+goroot+`; `+files+` | $SEND --lines --max-message=16M `+name+
 		` & cd `+goroot+`; $RECV --lines --max-message=16M `+name+` | sha256sum; `+files+` | sha256sum`)
 	p.ends(0)
-	sums = strings.Split(p.stdout.String(), "\n")
+	sums = strings.Split(p.Out.String(), "\n")
 	assert.Equal(t, sums[1], sums[0])
 }

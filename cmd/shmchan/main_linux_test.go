@@ -1,33 +1,26 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmchan/shmchan/channel"
+	"github.com/shmchan/shmchan/internal/program"
 )
 
 // The tests run the test binary itself as the tool: asTool in its environment
 // makes it that.
 const asTool = "SHMCHAN_TEST_AS_TOOL"
-
-// patience is the watchdog's: no step takes so long unless it hangs.
-const patience = 20 * time.Second
 
 // home is where the tests have their names. Nothing may be left there.
 var home string
@@ -99,36 +92,23 @@ func exists(name string) bool {
 
 // process is a tool, or a shell with tools, that runs.
 type process struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	stdout bytes.Buffer // to be looked at after wait
-	stderr bytes.Buffer
-	once   sync.Once
-	status int
+	*program.Process
+	t *testing.T
 }
 
-// launch starts a command in a process group of its own, which does not outlive
-// the test. The process's standard output goes to stdout if that is not nil.
+// launch starts a command. The process's standard output goes to stdout if that is not nil.
 func launch(t *testing.T, stdin io.Reader, stdout io.Writer, path string, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	p := &process{t: t, cmd: exec.CommandContext(ctx, path, args...)}
+	p := &process{program.New(t, path, args...), t}
 	self, err := os.Executable()
 	require.NoError(t, err)
-	p.cmd.Env = append(os.Environ(), asTool+"=1", "GORACE=atexit_sleep_ms=0", "SHMCHAN="+self,
+	p.Env = append(os.Environ(), asTool+"=1", "GORACE=atexit_sleep_ms=0", "SHMCHAN="+self,
 		"SEND="+self+" send --dir "+home, "RECV="+self+" recv --dir "+home, "RM="+self+" rm --dir "+home)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
-	p.cmd.WaitDelay = time.Second
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, stdout, &p.stderr
-	if stdout == nil {
-		p.cmd.Stdout = &p.stdout
+	p.Stdin = stdin
+	if stdout != nil {
+		p.Stdout = stdout
 	}
-	require.NoError(t, p.cmd.Start())
-	t.Cleanup(func() {
-		cancel()
-		p.wait()
-	})
+	p.Start()
 	return p
 }
 
@@ -146,35 +126,16 @@ func startTo(t *testing.T, stdin io.Reader, stdout io.Writer, args ...string) *p
 	return launch(t, stdin, stdout, self, args...)
 }
 
-// wait gives the exit status as a shell would say it.
-func (p *process) wait() int {
-	p.once.Do(func() {
-		err := p.cmd.Wait()
-		status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-		p.status = status.ExitStatus()
-		if status.Signaled() {
-			p.status = 128 + int(status.Signal())
-		}
-		var exit *exec.ExitError
-		if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
-			p.t.Errorf("%v: %v", p.cmd.Args[1:], err)
-		}
-	})
-	return p.status
-}
-
-func (p *process) signal(s syscall.Signal) { require.NoError(p.t, p.cmd.Process.Signal(s)) }
-
 // ends waits, and checks the exit status and what was said.
 func (p *process) ends(status int, stderr ...string) {
 	p.t.Helper()
-	assert.Equal(p.t, status, p.wait(), "%v: %s", p.cmd.Args[1:], &p.stderr)
+	assert.Equal(p.t, status, p.Status(), "%v: %s", p.Args[1:], p.Err)
 	if len(stderr) == 0 {
-		assert.Empty(p.t, p.stderr.String(), "%v", p.cmd.Args[1:])
+		assert.Empty(p.t, p.Err.String(), "%v", p.Args[1:])
 	}
 	for _, part := range stderr {
-		assert.Contains(p.t, p.stderr.String(), part)
-		assert.True(p.t, strings.HasPrefix(p.stderr.String(), "shmchan: "), "%s", &p.stderr)
+		assert.Contains(p.t, p.Err.String(), part)
+		assert.True(p.t, strings.HasPrefix(p.Err.String(), "shmchan: "), "%s", p.Err)
 	}
 }
 
@@ -182,7 +143,7 @@ func (p *process) ends(status int, stderr ...string) {
 func quick(t *testing.T, stdin string, args ...string) *process {
 	t.Helper()
 	p := start(t, strings.NewReader(stdin), args...)
-	p.wait()
+	p.Status()
 	return p
 }
 
@@ -190,7 +151,7 @@ func quick(t *testing.T, stdin string, args ...string) *process {
 func shell(t *testing.T, script string) *process {
 	t.Helper()
 	p := launch(t, nil, nil, "sh", "-c", script)
-	p.wait()
+	p.Status()
 	return p
 }
 
@@ -198,20 +159,16 @@ func shell(t *testing.T, script string) *process {
 // as long as that takes.
 func seen(t *testing.T, name string, as func(channel.Stats) bool) {
 	t.Helper()
-	var last channel.Stats
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	program.Until(t, fmt.Sprintf("channel %q is as it should be", name), func() bool {
 		ch, err := channel.Attach[[]byte](name, channel.Dir(home))
 		if errors.Is(err, os.ErrNotExist) {
-			continue
+			return false
 		}
 		require.NoError(t, err)
-		last = ch.Stats()
+		last := ch.Stats()
 		require.NoError(t, ch.Detach())
-		if as(last) {
-			return
-		}
-	}
-	t.Fatalf("channel %q did not come to be as it should: %+v", name, last)
+		return as(last)
+	})
 }
 
 func receiving(s channel.Stats) bool { return s.Receivers > 0 }

@@ -17,18 +17,18 @@ func TestKeepLeavesTheNameAndTheNextSendReplacesIt(t *testing.T) {
 	quick(t, "one", "send", name).ends(0)
 	r := quick(t, "", "recv", "--keep", name)
 	r.ends(0)
-	assert.Equal(t, "one", r.stdout.String())
+	assert.Equal(t, "one", r.Out.String())
 	require.True(t, exists(name))
 
 	r = quick(t, "", "recv", "--keep", name)
 	r.ends(0)
-	assert.Empty(t, r.stdout.String(), "the end, at once")
+	assert.Empty(t, r.Out.String(), "the end, at once")
 	require.True(t, exists(name))
 
 	quick(t, "two", "send", name).ends(0)
 	r = quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "two", r.stdout.String())
+	assert.Equal(t, "two", r.Out.String())
 	assert.False(t, exists(name))
 }
 
@@ -39,7 +39,7 @@ func TestAStreamIsNotMixedWithOneThatWaits(t *testing.T) {
 	quick(t, "two", "send", "--mpmc", name).ends(1, "mode")
 	r := quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "one", r.stdout.String())
+	assert.Equal(t, "one", r.Out.String())
 
 	// An empty stream is one, too.
 	quick(t, "", "send", name).ends(0)
@@ -48,7 +48,7 @@ func TestAStreamIsNotMixedWithOneThatWaits(t *testing.T) {
 	quick(t, "two", "send", name).ends(0)
 	r = quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "two", r.stdout.String())
+	assert.Equal(t, "two", r.Out.String())
 }
 
 func TestWaitWaitsForTheEarlierStreamToBeGone(t *testing.T) {
@@ -57,16 +57,16 @@ func TestWaitWaitsForTheEarlierStreamToBeGone(t *testing.T) {
 	two := start(t, strings.NewReader("two"), "send", "--wait", name)
 	r := quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "one", r.stdout.String())
+	assert.Equal(t, "one", r.Out.String())
 	two.ends(0)
 	r = quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "two", r.stdout.String())
+	assert.Equal(t, "two", r.Out.String())
 
 	quick(t, "one", "send", name).ends(0)
 	two = start(t, strings.NewReader("two"), "send", "--wait", name)
 	seen(t, name, func(s channel.Stats) bool { return s.Members > 1 }) // it has looked
-	two.signal(syscall.SIGINT)
+	two.Signal(syscall.SIGINT)
 	two.ends(130)
 	quick(t, "", "rm", name).ends(0)
 }
@@ -81,7 +81,7 @@ func TestStreamsFollowEachOtherUnderOneName(t *testing.T) {
 	for i := range streams {
 		fmt.Fprintf(&want, "stream %d\n", i+1)
 	}
-	assert.Equal(t, want.String(), p.stdout.String())
+	assert.Equal(t, want.String(), p.Out.String())
 }
 
 func TestRmForgetsNames(t *testing.T) {
@@ -108,7 +108,7 @@ func TestRmWhileInUseLetsTheStreamGoOn(t *testing.T) {
 	stdin.close()
 	s.ends(0)
 	r.ends(0)
-	assert.Equal(t, "before after", r.stdout.String())
+	assert.Equal(t, "before after", r.Out.String())
 }
 
 func TestANameThatBreaksTheRulesIsAnError(t *testing.T) {

@@ -25,7 +25,7 @@ func TestASecondSenderOrReceiverIsToldSoAndDisturbsNobody(t *testing.T) {
 	stdin.close()
 	s.ends(0)
 	r.ends(0)
-	assert.Equal(t, "x", r.stdout.String())
+	assert.Equal(t, "x", r.Out.String())
 }
 
 func TestManySendersAndReceiversShareAChannel(t *testing.T) {
@@ -61,8 +61,8 @@ func TestManySendersAndReceiversShareAChannel(t *testing.T) {
 	var got []string
 	for _, p := range recv {
 		p.ends(0)
-		lines := strings.Split(strings.TrimSuffix(p.stdout.String(), "\n"), "\n")
-		if p.stdout.Len() == 0 {
+		lines := strings.Split(strings.TrimSuffix(p.Out.String(), "\n"), "\n")
+		if p.Out.Len() == 0 {
 			lines = nil
 		}
 		for i := range senders { // what one sender sent comes in that order
@@ -94,7 +94,7 @@ func TestTheLastOfManySendersEndsTheStream(t *testing.T) {
 	last.ends(0)
 	r := quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "xxxxxy", r.stdout.String())
+	assert.Equal(t, "xxxxxy", r.Out.String())
 }
 
 func TestAReceiverThatDiesLeavesTheRestToTheOthers(t *testing.T) {
@@ -105,7 +105,7 @@ func TestAReceiverThatDiesLeavesTheRestToTheOthers(t *testing.T) {
 	seen(t, name, sending)
 	two := startTo(t, nil, out, "recv", "--lines", name)
 	seen(t, name, func(s channel.Stats) bool { return s.Receivers == 2 })
-	one.signal(syscall.SIGKILL)
+	one.Signal(syscall.SIGKILL)
 	one.ends(137)
 	stdin.write("a\nb\n")
 	stdin.close()
@@ -134,7 +134,7 @@ func TestSendersThatEndAtTheSameMomentCloseTheChannelOnce(t *testing.T) {
 			s.ends(0)
 		}
 		r.ends(0)
-		assert.Equal(t, "x\nx\nx\nx\n", r.stdout.String())
+		assert.Equal(t, "x\nx\nx\nx\n", r.Out.String())
 		for _, in := range stdin {
 			in.r.Close()
 		}

@@ -50,7 +50,7 @@ func TestTheTwoSidesStartInEitherOrder(t *testing.T) {
 				}
 				s.ends(0)
 				r.ends(0)
-				assert.Equal(t, c.out, r.stdout.String())
+				assert.Equal(t, c.out, r.Out.String())
 				assert.False(t, exists(name))
 			})
 		}
@@ -63,7 +63,7 @@ func TestARendezvousPassesAStream(t *testing.T) {
 	r := start(t, nil, "recv", "--capacity=0", "--lines", name)
 	s.ends(0)
 	r.ends(0)
-	assert.Equal(t, "a\nb\nc\n", r.stdout.String())
+	assert.Equal(t, "a\nb\nc\n", r.Out.String())
 }
 
 func TestFramingIsEachSidesOwnAffair(t *testing.T) {
@@ -71,17 +71,17 @@ func TestFramingIsEachSidesOwnAffair(t *testing.T) {
 	quick(t, "a\nb\n", "send", "--lines", name).ends(0)
 	r := quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "ab", r.stdout.String())
+	assert.Equal(t, "ab", r.Out.String())
 
 	quick(t, "a b", "send", name).ends(0)
 	r = quick(t, "", "recv", "--lines", name)
 	r.ends(0)
-	assert.Equal(t, "a b\n", r.stdout.String())
+	assert.Equal(t, "a b\n", r.Out.String())
 
 	quick(t, "{\n\"a\":\n1}", "send", name).ends(0)
 	r = quick(t, "", "recv", "--json", name)
 	r.ends(0)
-	assert.Equal(t, "{\"a\":1}\n", r.stdout.String())
+	assert.Equal(t, "{\"a\":1}\n", r.Out.String())
 }
 
 func TestALeadingSlashNamesTheSameChannel(t *testing.T) {
@@ -89,7 +89,7 @@ func TestALeadingSlashNamesTheSameChannel(t *testing.T) {
 	quick(t, "x", "send", "/"+name).ends(0)
 	r := quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Equal(t, "x", r.stdout.String())
+	assert.Equal(t, "x", r.Out.String())
 }
 
 func TestATarGoesThroughAPipeline(t *testing.T) {
@@ -104,21 +104,21 @@ func TestATarGoesThroughAPipeline(t *testing.T) {
 	}
 	p := shell(t, `cd `+dir+`; tar c . | $SEND `+name+` & cd `+dir+`; $RECV `+name+` | tar t | wc -l`)
 	p.ends(0)
-	assert.Equal(t, "201", strings.TrimSpace(p.stdout.String()))
+	assert.Equal(t, "201", strings.TrimSpace(p.Out.String()))
 
 	p = shell(t, `cd `+dir+`; tar cf ../a.tar .; $SEND `+name+` < ../a.tar & cd `+dir+`; $RECV `+name+` | tar x -C `+t.TempDir()+` -f - && echo ok`)
 	p.ends(0)
-	assert.Equal(t, "ok\n", p.stdout.String())
+	assert.Equal(t, "ok\n", p.Out.String())
 }
 
 func TestWcSeesTheEnd(t *testing.T) {
 	name := newName(t)
 	p := shell(t, `awk 'BEGIN { for (i = 1; i <= 100000; i++) print i }' | $SEND `+name+` & $RECV `+name+` | wc -l`)
 	p.ends(0)
-	assert.Equal(t, "100000", strings.TrimSpace(p.stdout.String()))
+	assert.Equal(t, "100000", strings.TrimSpace(p.Out.String()))
 	p = shell(t, `awk 'BEGIN { for (i = 1; i <= 100000; i++) print i }' | $SEND --lines `+name+` & $RECV --lines `+name+` | sha256sum; awk 'BEGIN { for (i = 1; i <= 100000; i++) print i }' | sha256sum`)
 	p.ends(0)
-	lines := strings.Split(p.stdout.String(), "\n")
+	lines := strings.Split(p.Out.String(), "\n")
 	assert.Equal(t, lines[1], lines[0])
 }
 
@@ -127,9 +127,9 @@ func TestAReaderThatStopsEndsBothSidesQuietly(t *testing.T) {
 		name := newName(t)
 		p := shell(t, `{ awk 'BEGIN { while (1) print "y" }' | $SEND `+flags+" "+name+`; echo send $? >&2; } &
 			{ $RECV `+flags+" "+name+`; echo recv $? >&2; } | head -1; wait`)
-		assert.Equal(t, 0, p.wait())
-		assert.Equal(t, "y\n", p.stdout.String())
-		assert.ElementsMatch(t, []string{"recv 141", "send 141"}, strings.Split(strings.TrimSpace(p.stderr.String()), "\n"))
+		assert.Equal(t, 0, p.Status())
+		assert.Equal(t, "y\n", p.Out.String())
+		assert.ElementsMatch(t, []string{"recv 141", "send 141"}, strings.Split(strings.TrimSpace(p.Err.String()), "\n"))
 		assert.False(t, exists(name))
 	}
 }
@@ -137,9 +137,9 @@ func TestAReaderThatStopsEndsBothSidesQuietly(t *testing.T) {
 func TestAReaderThatStopsAfterTheSenderHasEndedLeavesNothing(t *testing.T) {
 	name := newName(t)
 	p := shell(t, `awk 'BEGIN { for (i = 1; i <= 200000; i++) print i }' | $SEND `+name+` && { $RECV `+name+`; echo recv $? >&2; } | head -1`)
-	assert.Equal(t, 0, p.wait())
-	assert.Equal(t, "1\n", p.stdout.String())
-	assert.Equal(t, "recv 141\n", p.stderr.String())
+	assert.Equal(t, 0, p.Status())
+	assert.Equal(t, "1\n", p.Out.String())
+	assert.Equal(t, "recv 141\n", p.Err.String())
 	assert.False(t, exists(name))
 }
 
@@ -155,7 +155,7 @@ func TestAFullDiskIsAnErrorAndLosesNothing(t *testing.T) {
 	startTo(t, nil, full, "recv", name).ends(1, "no space left on device")
 	r := quick(t, "", "recv", name)
 	r.ends(0)
-	assert.Len(t, r.stdout.String(), 100_000)
+	assert.Len(t, r.Out.String(), 100_000)
 }
 
 // stream is size bytes of noise that can be made again, and a hash of what was read.
@@ -174,8 +174,8 @@ func newStream(size int64) stream {
 // memory included.
 func (p *process) bounded(most int64) {
 	p.t.Helper()
-	peak := p.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
-	p.t.Logf("%s had at most %d MiB", p.cmd.Args[1], peak>>20)
+	peak := p.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	p.t.Logf("%s had at most %d MiB", p.Args[1], peak>>20)
 	if !raceEnabled {
 		assert.Less(p.t, peak, most)
 	}

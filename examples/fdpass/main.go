@@ -57,31 +57,18 @@ func send(path, name string) error {
 }
 
 func receive(path string) error {
-	c, err := accept(path)
+	f, err := file(path)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close() }()
-	// The name is gone and signals end the process: both sides' silence is no trap.
-	who, err := fallback.PeerCredentials(c)
-	if err != nil {
-		return err
-	}
-	_, files, err := fallback.ReceiveRights(c, make([]byte, 1), 1)
-	if err != nil {
-		return err
-	}
-	if len(files) == 0 {
-		return errors.New("the other side sent no file")
-	}
-	defer files[0].Close()
-	fmt.Fprintf(os.Stderr, "a file from process %d of user %d\n", who.PID, who.UID)
-	_, err = io.Copy(os.Stdout, files[0])
+	defer f.Close()
+	_, err = io.Copy(os.Stdout, f) // may take as long as it likes: signals end the process again
 	return err
 }
 
-// accept waits for the first client. The socket's name is gone when it returns.
-func accept(path string) (*net.UnixConn, error) {
+// file waits for the first client and what it sends. The socket's name is gone when
+// it returns.
+func file(path string) (*os.File, error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -89,10 +76,30 @@ func accept(path string) (*net.UnixConn, error) {
 		return nil, err
 	}
 	defer func() { _ = l.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	context.AfterFunc(ctx, func() { _ = l.Close() })
 	c, err := l.AcceptUnix()
 	if ctx.Err() != nil {
-		err = errors.New("interrupted before a client came")
+		return nil, errors.New("interrupted before a client came")
 	}
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	_ = l.Close()
+	defer func() { _ = c.Close() }()
+	context.AfterFunc(ctx, func() { _ = c.Close() })
+	who, err := fallback.PeerCredentials(c)
+	if err != nil {
+		return nil, err
+	}
+	_, files, err := fallback.ReceiveRights(c, make([]byte, 1), 1)
+	switch {
+	case ctx.Err() != nil:
+		return nil, errors.New("interrupted before the client sent a file")
+	case err != nil:
+		return nil, err
+	case len(files) == 0:
+		return nil, errors.New("the other side sent no file")
+	}
+	fmt.Fprintf(os.Stderr, "a file from process %d of user %d\n", who.PID, who.UID)
+	return files[0], nil
 }

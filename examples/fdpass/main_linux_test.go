@@ -62,7 +62,7 @@ func TestAnInterruptEndsTheReceiver(t *testing.T) {
 		return err != nil
 	})
 	r.Signal(os.Interrupt)
-	require.NotZero(t, r.Status())
+	r.Ends(1, "fdpass: interrupted")
 	require.NoFileExists(t, path)
 }
 

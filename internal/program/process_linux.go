@@ -24,6 +24,7 @@ type Process struct {
 	Out, Err *Output // unless Stdout or Stderr is set to something else
 
 	t      testing.TB
+	ctx    context.Context // the watchdog's
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when it is
 	failed error         // of Wait; to be looked at when it has ended
@@ -34,7 +35,7 @@ func New(t testing.TB, path string, args ...string) *Process {
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	p := &Process{
 		Cmd: exec.CommandContext(ctx, path, args...), Out: newOutput(), Err: newOutput(),
-		t: t, cancel: cancel, ended: make(chan struct{}),
+		t: t, ctx: ctx, cancel: cancel, ended: make(chan struct{}),
 	}
 	p.Stdout, p.Stderr = p.Out, p.Err
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -79,6 +80,9 @@ func Run(t testing.TB, path string, args ...string) string {
 func (p *Process) Status() int {
 	p.t.Helper()
 	<-p.ended
+	if errors.Is(p.ctx.Err(), context.DeadlineExceeded) {
+		p.t.Errorf("%v was killed after %v", p.Args[1:], Patience)
+	}
 	var exit *exec.ExitError
 	if p.failed != nil && !errors.As(p.failed, &exit) && !errors.Is(p.failed, exec.ErrWaitDelay) {
 		p.t.Errorf("%v: %v", p.Args[1:], p.failed)
