@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
@@ -91,8 +92,12 @@ func TestMain(m *testing.M) {
 }
 
 // warmUp makes the Go runtime open what it opens once and keeps, such as the
-// network poller's epoll descriptor.
+// network poller's epoll descriptor, and the goroutine that hands out signals, which
+// the fuzz engine starts.
 func warmUp() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt)
+	signal.Stop(signals)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return

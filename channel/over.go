@@ -35,12 +35,13 @@ import (
 //	             else only what this handle has taken in and not given out yet, mostly 0
 //	Close        a mark behind all that this handle has sent. Peers that receive
 //	             drain, then end. On two directions a peer's Send gives ErrClosed
-//	             once the mark has arrived, and then what it had sent and nobody had
-//	             taken is lost; on a pipe the sender learns of its receiver's
+//	             once the mark has arrived (a stream of sends looks every 20 µs), and
+//	             then what it had sent and nobody had taken is lost; on a pipe the sender learns of its receiver's
 //	             Close as ErrPeerLost; on a queue those who only send learn of it
-//	             if they may see the queue's mode (see below). A mark that finds no room is
-//	             sent from the background, and Detach waits for that, at most
-//	             100 ms
+//	             if they may see the queue's mode (see below). Where a mark finds no
+//	             room, pipes and sockets are made larger; where that cannot be, and there
+//	             is no mode to say it, it is sent from the background, and Detach waits
+//	             for that, at most 100 ms
 //	HangUp       always on where the mechanism tells (EndOfFile): an end without a
 //	             mark is ErrPeerLost. Queues do not tell: receivers wait
 //	one order    what one sender sends comes in that order; so far as the carrier
@@ -112,6 +113,8 @@ type over struct {
 	pending chan struct{}  // not nil: the mark is being sent; closed when it is
 	prio    triesPriority  // nil: none
 	flag    closedFlag     // nil: none
+	lookout lookout        // of two directions
+	watched flagWatch      // of flag; sendMu
 
 	// Receiving.
 	mu     sync.Mutex // one attempt, the inbox, the ear

@@ -10,6 +10,13 @@ type closedFlag interface {
 	CloseChannel() // if that is permitted
 }
 
+// watchedFlag is a closedFlag that tells when it may have changed.
+type watchedFlag interface {
+	// Watch calls changed after a change, by whichever process, until stop, and perhaps
+	// once more; also without one. The error says why it cannot.
+	Watch(changed func()) (stop func(), err error)
+}
+
 // flagOf is the flag of what conn runs on, nil if there is none.
 func flagOf(conn fallback.Conn) closedFlag {
 	if f, ok := conn.(closedFlag); ok {

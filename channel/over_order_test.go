@@ -87,6 +87,37 @@ func TestOverDetachAfterCloseOfAFullCarrierLetsTheMarkGo(t *testing.T) {
 	})
 }
 
+// Where the mode says it, or a buffer can be made larger, nobody need make room for the
+// mark: it is there when Detach has returned, though nobody has received meanwhile.
+func TestOverDetachAfterCloseOfAFullCarrierNeedsNoReceiver(t *testing.T) {
+	overEach(t, func(t *testing.T, a, b fallback.Conn) {
+		switch _, inMemory := a.(*memConn); {
+		case inMemory && !a.(*memConn).Shared(), a.Kind() == fallback.KindShm, a.Kind() == fallback.KindCrossMemory,
+			a.Kind() == fallback.KindMQ && !a.(interface{ Shared() bool }).Shared():
+			t.Skip("Detach waits for room")
+		}
+		tx, rx := semOver[[]byte](t, a), semOver[[]byte](t, b)
+		n := 0
+		for _, size := range []int{64, 0} { // to the last byte: a mark is no longer than nothing
+			err := tx.TrySend(make([]byte, size))
+			for ; err == nil; err = tx.TrySend(make([]byte, size)) {
+				n++
+			}
+			require.ErrorIs(t, err, channel.ErrFull)
+		}
+		require.NoError(t, tx.Close())
+		require.NoError(t, tx.Detach())
+		got := 0
+		for range rx.All() {
+			got++
+		}
+		require.NoError(t, rx.Err())
+		require.Equal(t, n, got)
+		_, err := rx.TryRecv()
+		require.ErrorIs(t, err, channel.ErrClosed)
+	})
+}
+
 func TestOverALoneContextDeadline(t *testing.T) {
 	overEachOf(t, func(t *testing.T, _, rx *channel.Chan[uint64]) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)

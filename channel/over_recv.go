@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 
 	"github.com/shmchan/shmchan/fallback"
@@ -168,10 +169,13 @@ func (o *over) behindMark(buf *[]byte) ([]byte, error) {
 	return payload, err
 }
 
-// recvError keeps a context's end as it is: the caller knows whose it was.
+// recvError keeps a context's end as it is: the caller knows whose it was. o.mu is held.
 func (o *over) recvError(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
+	}
+	if errors.Is(err, io.EOF) && o.flag != nil && !o.closed() && o.flag.ChannelClosed() {
+		o.sawClose() // who closed it left before there was room for the mark
 	}
 	return o.errorOf(err)
 }

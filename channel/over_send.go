@@ -77,13 +77,22 @@ func (o *over) maySend() error {
 
 // send sends a whole message.
 func (o *over) send(ctx context.Context, frame []byte, wait bool) error {
-	o.lookForClose()
+	looks := o.shape != shapeDuplex || o.lookout.due(time.Since(lookEpoch))
+	if looks {
+		o.lookForClose()
+	}
 	raceOverSend(o.finger)
 	err := o.attempt(frame)
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, fallback.ErrWouldBlock) {
+		if !looks {
+			o.lookForClose()
+		}
+		if why := o.why(); why != nil {
+			return why
+		}
 		if !wait {
 			return ErrFull
 		}
@@ -141,19 +150,28 @@ func (o *over) sendWaiting(ctx context.Context, frame []byte) error {
 	}
 	o.waiting.Add(1)
 	o.blocked.Add(1)
+	look := lookForFlag
+	if o.flag != nil && o.watchFlag() {
+		look = lookAnyway
+	}
 	o.sendMu.Unlock()
 	defer o.waiting.Done()
 	defer o.blocked.Add(-1)
-	if o.shape == shapeDuplex {
+	switch {
+	case o.shape == shapeDuplex:
 		o.hear()
+	case o.flag != nil: // it may have changed before it was watched
+		if o.lookForClose(); o.why() != nil {
+			return o.why()
+		}
 	}
 	o.sleeps.Add(1)
-	err := o.sendJoined(ctx, frame)
+	err := o.sendJoined(ctx, frame, look)
 	for o.flag != nil && errors.Is(err, context.DeadlineExceeded) && (ctx == nil || ctx.Err() == nil) {
 		if o.lookForClose(); o.why() != nil {
 			return o.why()
 		}
-		err = o.sendJoined(ctx, frame)
+		err = o.sendJoined(ctx, frame, look)
 	}
 	if err == nil {
 		o.didSend()
@@ -161,18 +179,39 @@ func (o *over) sendWaiting(ctx context.Context, frame []byte) error {
 	return err
 }
 
-// lookForFlag is how often a send that waits looks whether the flag says that the
-// channel was closed: nothing tells it.
-const lookForFlag = 10 * time.Millisecond
+// How often a send that waits looks at the flag: where nothing tells of a change, and where
+// something does.
+const (
+	lookForFlag = 10 * time.Millisecond
+	lookAnyway  = time.Second // there are file systems that tell of their own changes only
+)
+
+// flagWatch is who watches the flag: nobody before the first send that waits, then the
+// handle, until Detach.
+type flagWatch struct {
+	tried bool
+	stop  func() // nil: nobody
+}
+
+// watchFlag says whether a change of the flag will end the sends that wait. sendMu is held.
+func (o *over) watchFlag() bool {
+	if !o.watched.tried {
+		o.watched.tried = true
+		if w, ok := o.flag.(watchedFlag); ok {
+			o.watched.stop, _ = w.Watch(o.lookForClose)
+		}
+	}
+	return o.watched.stop != nil
+}
 
 // sendJoined waits in conn until it has frame, or until a context ends. With a flag, that
-// is after lookForFlag at the latest.
-func (o *over) sendJoined(ctx context.Context, frame []byte) error {
+// is after look at the latest.
+func (o *over) sendJoined(ctx context.Context, frame []byte, look time.Duration) error {
 	both, stop := joinContexts(o.open, ctx)
 	defer stop()
 	if o.flag != nil {
 		var cancel context.CancelFunc
-		both, cancel = context.WithTimeout(both, lookForFlag)
+		both, cancel = context.WithTimeout(both, look)
 		defer cancel()
 	}
 	if o.prio != nil {
@@ -241,11 +280,15 @@ func (o *over) sendMark() {
 		return
 	}
 	mark := o.begin(nil, frameClose)
-	var err error
-	if o.prio != nil {
-		err = o.prio.TrySendPriority(mark, priorityMark)
-	} else {
-		err = o.conn.TrySend(mark)
+	try := func() error {
+		if o.prio != nil {
+			return o.prio.TrySendPriority(mark, priorityMark)
+		}
+		return o.conn.TrySend(mark)
+	}
+	err := try()
+	if errors.Is(err, fallback.ErrWouldBlock) && makeRoom(o.conn) {
+		err = try()
 	}
 	if !errors.Is(err, fallback.ErrWouldBlock) {
 		return // it is on its way, or there is nobody to be told
@@ -279,9 +322,14 @@ func (o *over) detach() error {
 	o.stirReceivers()
 	k.abortLoans()
 	o.sendMu.Lock()
-	pending := o.pending
+	pending, unwatch := o.pending, o.watched.stop
 	o.sendMu.Unlock()
-	if pending != nil {
+	if unwatch != nil {
+		unwatch()
+	}
+	// With the flag the mark is needed by nobody: receivers look at it when they find
+	// nothing, and who waits there did so before the carrier was full.
+	if pending != nil && (o.flag == nil || !o.flag.ChannelClosed()) {
 		t := time.NewTimer(linger)
 		select {
 		case <-pending:

@@ -2,7 +2,6 @@ package channel_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/shmchan/shmchan/channel"
 	"github.com/shmchan/shmchan/fallback"
@@ -26,6 +24,7 @@ import (
 // Setup through a socket: Listen and Dial.
 
 // setupPath is a path for a socket in a directory that other users may enter.
+
 func setupPath(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "shmchan") // t.TempDir is closed to nobody
@@ -180,6 +179,7 @@ func TestListenSharedRefusesWhatCouldBeCutShort(t *testing.T) {
 }
 
 // told collects what OnRefused tells.
+
 type told chan error
 
 func (r told) option() channel.Option {
@@ -263,205 +263,12 @@ func TestCheckPeerRefusesBeforeAnythingIsHandedOver(t *testing.T) {
 }
 
 // rawDial connects as somebody who does not speak the language.
-func rawDial(t testing.TB, path string) *net.UnixConn {
-	t.Helper()
-	c, err := net.Dial("unixpacket", path)
-	require.NoError(t, err)
-	t.Cleanup(func() { c.Close() })
-	return c.(*net.UnixConn)
-}
 
 // rawHello is a hello of that version and ABI, for uint64.
-func rawHello(version, abi uint32) []byte {
-	b := append([]byte("shmchan"), 'H')
-	b = binary.LittleEndian.AppendUint32(b, version)
-	b = binary.LittleEndian.AppendUint32(b, abi)
-	return append(b, make([]byte, 4+4+8+8+8+8+8+2)...)
-}
-
-func TestStrangersAreDroppedAndDisturbNobody(t *testing.T) {
-	path := setupPath(t)
-	refused := make(told, 100)
-	l := setupListen[uint64](t, path, 4, refused.option(), channel.HandshakeTimeout(200*time.Millisecond))
-	pipe, err := os.Open("/dev/null")
-	require.NoError(t, err)
-	defer pipe.Close()
-	many := make([]*os.File, fallback.MaxRights)
-	for i := range many {
-		many[i] = pipe
-	}
-	before := openDescriptors()
-	for _, stranger := range []struct {
-		does string
-		do   func(c *net.UnixConn) error
-		want error
-	}{
-		{"says nothing", func(*net.UnixConn) error { return nil }, os.ErrDeadlineExceeded},
-		{"leaves", func(c *net.UnixConn) error { return c.Close() }, nil},
-		{"sends junk", func(c *net.UnixConn) error { _, err := c.Write([]byte("junk")); return err }, fallback.ErrFrame},
-		{"sends much junk", func(c *net.UnixConn) error { _, err := c.Write(make([]byte, 50_000)); return err }, fallback.ErrFrame},
-		{"sends a hello cut short", func(c *net.UnixConn) error { _, err := c.Write(rawHello(1, 1)[:30]); return err }, fallback.ErrFrame},
-		{"sends a hello with more behind", func(c *net.UnixConn) error {
-			_, err := c.Write(append(rawHello(1, 1), 0))
-			return err
-		}, fallback.ErrFrame},
-		{"sends a text longer than its message", func(c *net.UnixConn) error {
-			b := rawHello(1, 1)
-			b[len(b)-1] = 0xff
-			_, err := c.Write(b)
-			return err
-		}, fallback.ErrFrame},
-		{"sends a descriptor", func(c *net.UnixConn) error { return fallback.SendRights(c, rawHello(1, 1), pipe) }, fallback.ErrFrame},
-		{"sends all descriptors there can be", func(c *net.UnixConn) error { return fallback.SendRights(c, rawHello(1, 1), many...) }, fallback.ErrFrame},
-	} {
-		t.Run(stranger.does, func(t *testing.T) {
-			c := rawDial(t, path)
-			require.NoError(t, stranger.do(c))
-			good := setupDial[uint64](t, path) // meanwhile
-			require.NoError(t, good.Send(1))
-			taken, _ := setupAccept(t, l)
-			semWant(t, taken, 1)
-			err := refused.next(t)
-			if stranger.want != nil {
-				require.ErrorIs(t, err, stranger.want)
-				for { // and dropped
-					if _, err := c.Read(make([]byte, 100)); err != nil {
-						break
-					}
-				}
-			}
-			c.Close()
-			require.NoError(t, good.Detach())
-			require.NoError(t, taken.Detach())
-		})
-	}
-	assert.Eventually(t, func() bool { return len(surplus("descriptor", before, openDescriptors())) == 0 },
-		watchdog, time.Millisecond, "descriptors are left: %v", surplus("descriptor", before, openDescriptors()))
-}
-
-func TestManySilentStrangersHoldUpNobody(t *testing.T) {
-	path := setupPath(t)
-	l := setupListen[int](t, path, 4) // with the long time limit
-	for range 100 {
-		rawDial(t, path)
-	}
-	c := setupDial[int](t, path)
-	require.NoError(t, c.Send(1))
-	taken, _ := setupAccept(t, l)
-	semWant(t, taken, 1)
-	require.NoError(t, l.Close()) // does not wait for them
-}
-
-func TestAnotherVersionIsToldSo(t *testing.T) {
-	path := setupPath(t)
-	refused := make(told, 1)
-	setupListen[uint64](t, path, 4, refused.option())
-	for _, hello := range [][]byte{rawHello(1, 99), append(rawHello(2, 1), "something new"...)} {
-		c := rawDial(t, path)
-		_, err := c.Write(hello)
-		require.NoError(t, err)
-		var differs *channel.MismatchError
-		require.ErrorAs(t, refused.next(t), &differs)
-		require.Equal(t, "ABI", differs.What)
-		answer := make([]byte, 4096)
-		n, err := c.Read(answer)
-		require.NoError(t, err)
-		require.Equal(t, "shmchanA\x01\x00\x00\x00\x01\x00\x00\x00\x03\x00ABI", string(answer[:min(n, 21)]))
-	}
-}
 
 // rawListen answers whoever dials first as answer does.
-func rawListen(t testing.TB, answer func(c *net.UnixConn) error) (path string) {
-	t.Helper()
-	path = setupPath(t)
-	l, err := net.Listen("unixpacket", path)
-	require.NoError(t, err)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		_, err = c.Read(make([]byte, 4096))
-		if err == nil {
-			err = answer(c.(*net.UnixConn))
-		}
-		if err != nil {
-			t.Errorf("answering: %v", err)
-		}
-		_, _ = c.Read(make([]byte, 4096)) // until the other side is through
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
-	return path
-}
 
-const welcome = "shmchanA\x01\x00\x00\x00\x00\x00\x00\x00"
-
-func memfd(t testing.TB, size int64, seals int) *os.File {
-	t.Helper()
-	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	require.NoError(t, err)
-	f := os.NewFile(uintptr(fd), "test")
-	t.Cleanup(func() { f.Close() })
-	require.NoError(t, f.Truncate(size))
-	_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
-	require.NoError(t, err)
-	return f
-}
-
-func TestDialTrustsNoListener(t *testing.T) {
-	const fixed = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
-	sealed, unsealed := memfd(t, 4096, fixed), memfd(t, 4096, 0)
-	named := semCreate[uint64](t, uniqueName(t), 4)
-	file, err := named.File()
-	require.NoError(t, err)
-	defer file.Close()
-	other := semNew[string](t, 4)
-	otherFile, err := other.File()
-	require.NoError(t, err)
-	defer otherFile.Close()
-	send := func(text string, files ...*os.File) func(c *net.UnixConn) error {
-		return func(c *net.UnixConn) error { return fallback.SendRights(c, []byte(text), files...) }
-	}
-	var differs *channel.MismatchError
-	before := openDescriptors()
-	for _, listener := range []struct {
-		does   string
-		answer func(c *net.UnixConn) error
-		want   error
-	}{
-		{"answers junk", send("junk"), channel.ErrCorrupt},
-		{"answers nothing, and leaves", func(c *net.UnixConn) error { return c.Close() }, channel.ErrPeerLost},
-		{"answers nothing", func(c *net.UnixConn) error { return nil }, os.ErrDeadlineExceeded},
-		{"sends no descriptor", send(welcome), channel.ErrCorrupt},
-		{"sends one", send(welcome, sealed), channel.ErrCorrupt},
-		{"sends three", send(welcome, sealed, sealed, sealed), channel.ErrCorrupt},
-		{"sends what is no channel", send(welcome, sealed, sealed), channel.ErrCorrupt},
-		{"sends unsealed memory", send(welcome, unsealed, unsealed), channel.ErrCorrupt},
-		{"sends a file that can be cut short", send(welcome, file, file), channel.ErrCorrupt},
-		{"sends a channel of another type", send(welcome, otherFile, otherFile), nil},
-		{"says a difference without texts", send("shmchanA\x01\x00\x00\x00\x01\x00\x00\x00"), channel.ErrCorrupt},
-		{"has an outcome of its own", send("shmchanA\x01\x00\x00\x00\x09\x00\x00\x00"), channel.ErrCorrupt},
-	} {
-		t.Run(listener.does, func(t *testing.T) {
-			path := rawListen(t, listener.answer)
-			limit := watchdog
-			if listener.want == os.ErrDeadlineExceeded {
-				limit = 20 * time.Millisecond
-			}
-			c, err := channel.Dial[uint64](patient(t), path, channel.HandshakeTimeout(limit))
-			require.Nil(t, c)
-			if listener.want == nil {
-				require.ErrorAs(t, err, &differs)
-				return
-			}
-			require.ErrorIs(t, err, listener.want)
-		})
-	}
-	require.Empty(t, surplus("descriptor", before, openDescriptors()))
-}
+// memfdOf is sealed memory with that in it.
 
 func TestDialEndsWithItsContext(t *testing.T) {
 	path := rawListen(t, func(*net.UnixConn) error { return nil })
@@ -569,129 +376,10 @@ func TestSetupLeavesNothingBehind(t *testing.T) {
 	require.Empty(t, before.leaked())
 }
 
-type setupArgs struct {
-	Path, Mount string // Mount: an empty file system over these directories first
-	NoProc      bool
-}
-
 // roleDial answers what it gets, until the channel is closed.
-var roleDial = role("setup-dial", func(c *child, a setupArgs) {
-	for _, dir := range []string{a.Mount, map[bool]string{true: "/proc"}[a.NoProc]} {
-		if dir == "" {
-			continue
-		}
-		err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
-		if err == nil {
-			err = unix.Mount("tmpfs", dir, "tmpfs", 0, "")
-		}
-		if err != nil {
-			c.say("skip", err.Error())
-			return
-		}
-	}
-	ctx, cancel := context.WithTimeout(bg, watchdog)
-	defer cancel()
-	ch, err := channel.Dial[string](ctx, a.Path)
-	c.must(err)
-	c.say("joined", os.Getuid())
-	for {
-		s, ok := ch.Recv()
-		if !ok {
-			c.must(ch.Err())
-			c.must(ch.Detach())
-			return
-		}
-		c.must(ch.Send("re: " + s))
-	}
-})
 
 // setupTalk runs a child that dials, and talks with it.
-func setupTalk(t *testing.T, path string, a setupArgs, opts ...spawnOption) {
-	l := setupListen[string](t, path, 0, channel.Perm(0o666), channel.HangUp())
-	a.Path = path
-	p, err := start(t, roleDial, a, opts...)
-	if err != nil {
-		t.Skipf("no such child here: %v", err)
-	}
-	e, ok := p.next()
-	if ok && e.Name == "skip" {
-		t.Skipf("cannot mount here: %s", e.Data)
-	}
-	if !ok || e.Name != "joined" {
-		t.Fatalf("child says %q %s%s", e.Name, e.Data, p.story())
-	}
-	c, peer := setupAccept(t, l)
-	require.Equal(t, p.cmd.Process.Pid, peer.PID)
-	within(t, "talking", func() {
-		for i := range 100 {
-			if err := c.Send(fmt.Sprint(i)); err != nil {
-				t.Error(err)
-				return
-			}
-			if s, _ := c.Recv(); s != fmt.Sprint("re: ", i) {
-				t.Errorf("%q came", s)
-				return
-			}
-		}
-	})
-	require.NoError(t, c.Close())
-	p.wait()
-}
 
-func TestSetupWithAnotherUser(t *testing.T) {
-	needRoot(t)
-	setupTalk(t, setupPath(t), setupArgs{}, asNobody())
-}
+// roleStranger is a process that begins the handshake and does not go through with it.
 
-func TestSetupWithAProcessInASandbox(t *testing.T) {
-	for _, a := range []setupArgs{{Mount: shmDir}, {NoProc: true}, {Mount: shmDir, NoProc: true}} {
-		t.Run(fmt.Sprintf("shm=%q proc=%v", a.Mount, !a.NoProc), func(t *testing.T) {
-			setupTalk(t, setupPath(t), a, withSys(func(s *syscall.SysProcAttr) {
-				s.Cloneflags = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID
-				if os.Geteuid() != 0 {
-					s.Cloneflags |= unix.CLONE_NEWUSER
-					s.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-					s.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
-				}
-			}))
-		})
-	}
-}
-
-var roleDialSend = role("setup-dial-send", func(c *child, a setupArgs) {
-	ch, err := channel.Dial[string](bg, a.Path)
-	c.must(err)
-	c.must(ch.Send("x"))
-	c.hear() // until it is killed
-})
-
-func TestTheDeathOfAnotherUsersProcessIsNoticed(t *testing.T) {
-	needRoot(t)
-	path := setupPath(t)
-	l := setupListen[string](t, path, 4, channel.Perm(0o666), channel.HangUp())
-	p := spawn(t, roleDialSend, setupArgs{Path: path}, asNobody())
-	c, peer := setupAccept(t, l)
-	require.Equal(t, fallback.Credentials{PID: p.cmd.Process.Pid, UID: 65534, GID: 65534}, peer)
-	got := semRecv(c).wait()
-	require.NoError(t, got.err)
-	require.Equal(t, "x", got.v)
-	last := semRecv(c)
-	p.kill()
-	require.ErrorIs(t, last.wait().err, channel.ErrPeerLost)
-}
-
-func TestASocketThatIsNotForAllIsNotForNobody(t *testing.T) {
-	needRoot(t)
-	path := setupPath(t)
-	setupListen[string](t, path, 4)
-	p := spawn(t, roleDialRefused, setupArgs{Path: path}, asNobody())
-	p.expect("refused")
-	p.wait()
-}
-
-var roleDialRefused = role("setup-dial-refused", func(c *child, a setupArgs) {
-	if _, err := channel.Dial[string](bg, a.Path); !errors.Is(err, fs.ErrPermission) {
-		c.fatalf("Dial: %v, want fs.ErrPermission", err)
-	}
-	c.say("refused", nil)
-})
+// helloOf is what Dial says for T.

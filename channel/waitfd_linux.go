@@ -72,6 +72,12 @@ type signal struct {
 // The messages of a RecvFunc that others are in do not make it readable; on an SPSC
 // channel the handle's own do.
 //
+// There is no such descriptor for sending: whether a send would not block depends on how
+// long its message is and on what other senders do meanwhile, and watching for room would
+// make every receive of a full channel a system call. An event loop that must not wait
+// calls TrySend; at ErrFull it keeps the message, and gives it to a goroutine that calls
+// SendContext and then writes to a descriptor which the loop polls (fallback.NewEventfd).
+//
 // After Detach the descriptor stays readable, with POLLHUP (a read gives end of
 // file), and calls give ErrDetached; duplicates may be closed before or after. Errors:
 // ErrDetached, EMFILE and ENFILE (errors.Is) when there are no descriptors left,
