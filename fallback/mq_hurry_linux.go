@@ -138,17 +138,19 @@ func (f *mqFD) rouseSleepers() {
 		if kernelSeats.Load() > 0 {
 			f.in.hurried.alarm.sec.Store(0)
 			f.out.hurried.alarm.sec.Store(0)
-			mqInterruptThreads()
+			mqInterruptThreads(mqTasks)
 		}
 	}
 }
 
+const mqTasks = "/proc/self/task"
+
 // mqInterruptThreads interrupts all system calls of this process, by the signal that the
 // runtime stops goroutines with, and expects at any time.
-func mqInterruptThreads() {
-	threads, err := os.ReadDir("/proc/self/task")
+func mqInterruptThreads(tasks string) {
+	threads, err := os.ReadDir(tasks)
 	if err != nil {
-		_, _, _ = syscall.AllThreadsSyscall(unix.SYS_GETPID, 0, 0, 0) // does it by a signal as well
+		mqInterruptAll()
 		return
 	}
 	for _, thread := range threads {
@@ -156,4 +158,11 @@ func mqInterruptThreads() {
 			_ = unix.Tgkill(os.Getpid(), tid, unix.SIGURG)
 		}
 	}
+}
+
+// mqInterruptAll has every thread of the runtime make a system call, to which a signal calls
+// it. Not with cgo: ENOTSUP.
+func mqInterruptAll() syscall.Errno {
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_GETPID, 0, 0, 0)
+	return errno
 }
