@@ -130,14 +130,15 @@ func (m queueMaker) make(s *Scene) (files []*os.File, err error) {
 	return files, nil
 }
 
-// messages is how many a queue may hold so that two of them are within RLIMIT_MSGQUEUE.
+// messages is how many a queue may hold so that those of all four forms, which are open at
+// once, are within RLIMIT_MSGQUEUE.
 func (m queueMaker) messages() int {
 	l, err := fallback.ReadQueueLimits()
 	if err != nil {
 		return 1
 	}
 	one := fallback.QueueAttr{MaxMessages: 1, MessageSize: m.bytes}
-	return int(max(1, min(8, l.Bytes/2/one.Bytes())))
+	return int(max(1, min(8, l.Bytes/8/one.Bytes())))
 }
 
 func openQueue(name string, flag int) (*os.File, error) {
