@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,9 +15,40 @@ import (
 // the children start.
 
 func mqSubjects() []Subject {
-	sizes := []int{small, mqLarge()}
-	all := []Subject{
-		subject{Info{Carrier: "MQ", Form: formOurs, Sizes: sizes}, prepareQueues, func(g Given) (End, error) {
+	queues := queueMaker{mqOrdinary()}
+	all := queues.subjects("MQ", []int{small, queues.bytes})
+	// The same by one process that receives what it has sent: the calls, and no waiting.
+	for _, s := range all {
+		info := s.Info()
+		info.Carrier, info.Alone = "MQ, one process", true
+		if info.Form == formOurs {
+			info.Note = "one process sends and receives its own message, so that nobody ever waits; a round trip is one message"
+		}
+		if _, ok := s.(nativeQueues); ok {
+			all = append(all, nativeQueues{queues.one, info})
+			continue
+		}
+		all = append(all, subject{info, queues.one, func(g Given) (End, error) {
+			if g.Side == 1 {
+				return idle{}, nil
+			}
+			return s.Join(g)
+		}})
+	}
+	// With privileges messages may be longer than the system's limit. A queue of its own, since
+	// receivers must have room for the longest message of a queue, whatever they get.
+	if mqMayBeLarge() {
+		all = append(all, queueMaker{large}.subjects("MQ, 64 KiB", []int{large})...)
+	}
+	return all
+}
+
+// A queueMaker makes queues for messages of so many bytes.
+type queueMaker struct{ bytes int }
+
+func (m queueMaker) subjects(carrier string, sizes []int) []Subject {
+	return []Subject{
+		subject{Info{Carrier: carrier, Form: formOurs, Sizes: sizes}, m.pair, func(g Given) (End, error) {
 			in, err := fallback.QueueFromFile(g.Files[0])
 			if err != nil {
 				return nil, err
@@ -27,37 +59,18 @@ func mqSubjects() []Subject {
 			}
 			return connEnd(fallback.MQOver(out, in))
 		}},
-		subject{Info{Carrier: "MQ", Form: formBlocking, Sizes: sizes}, prepareQueues, joinBlockingQueues},
-		subject{Info{Carrier: "MQ", Form: formPolled, Sizes: sizes}, prepareQueues, joinPolledQueues},
+		subject{Info{Carrier: carrier, Form: formBlocking, Sizes: sizes}, m.pair, joinBlockingQueues},
+		subject{Info{Carrier: carrier, Form: formPolled, Sizes: sizes}, m.pair, joinPolledQueues},
+		nativeQueues{m.pair, Info{
+			Carrier: carrier, Form: "C program", Sizes: sizes,
+			Note: "native/mq.c: mq_send and mq_receive, blocking",
+		}},
 	}
-	all = append(all, nativeQueues{prepareQueues, Info{
-		Carrier: "MQ", Form: "C program", Sizes: sizes,
-		Note: "native/mq.c: mq_send and mq_receive, blocking",
-	}})
-	// The same by one process that receives what it has sent: the calls, and no waiting.
-	for _, s := range all {
-		info := s.Info()
-		info.Carrier, info.Alone = "MQ, one process", true
-		if info.Form == formOurs {
-			info.Note = "one process sends and receives its own message, so that nobody ever waits; a round trip is one message"
-		}
-		if _, ok := s.(nativeQueues); ok {
-			all = append(all, nativeQueues{prepareOneQueue, info})
-			continue
-		}
-		all = append(all, subject{info, prepareOneQueue, func(g Given) (End, error) {
-			if g.Side == 1 {
-				return idle{}, nil
-			}
-			return s.Join(g)
-		}})
-	}
-	return all
 }
 
-// mqLarge is what a queue may hold in one message here without privileges: 8 KiB unless
+// mqOrdinary is what a queue may hold in one message here without privileges: 8 KiB unless
 // somebody has changed it.
-func mqLarge() int {
+func mqOrdinary() int {
 	l, err := fallback.ReadQueueLimits()
 	if err != nil {
 		return 8 << 10
@@ -65,10 +78,23 @@ func mqLarge() int {
 	return min(large, l.MaxMessageSize)
 }
 
-// prepareQueues makes one for each direction; each side reads from its first file.
-func prepareQueues(s *Scene) (sides [2]Side, err error) {
+// mqMayBeLarge says whether this process may make queues for messages of 64 KiB, where the
+// ordinary ones are shorter.
+var mqMayBeLarge = sync.OnceValue(func() bool {
+	if mqOrdinary() >= large {
+		return false
+	}
+	files, err := queueMaker{large}.make(&Scene{})
+	for _, f := range files {
+		f.Close()
+	}
+	return err == nil
+})
+
+// pair makes a queue for each direction; each side reads from its first file.
+func (m queueMaker) pair(s *Scene) (sides [2]Side, err error) {
 	for i := range sides {
-		files, err := makeQueue(s)
+		files, err := m.make(s)
 		if err != nil {
 			return sides, err
 		}
@@ -78,18 +104,18 @@ func prepareQueues(s *Scene) (sides [2]Side, err error) {
 	return sides, nil
 }
 
-// prepareOneQueue gives side 0 a queue that leads to itself.
-func prepareOneQueue(s *Scene) (sides [2]Side, err error) {
-	sides[0].Files, err = makeQueue(s)
+// one gives side 0 a queue that leads to itself.
+func (m queueMaker) one(s *Scene) (sides [2]Side, err error) {
+	sides[0].Files, err = m.make(s)
 	return sides, err
 }
 
-// makeQueue makes a queue, and gives it to read from and to write into: each an open
+// make makes a queue, and gives it to read from and to write into: each an open
 // file description of its own, as mq_open would give.
-func makeQueue(s *Scene) (files []*os.File, err error) {
+func (m queueMaker) make(s *Scene) (files []*os.File, err error) {
 	name := "/" + s.Name()
 	q, err := fallback.OpenQueue(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600,
-		&fallback.QueueAttr{MaxMessages: 8, MessageSize: mqLarge()})
+		&fallback.QueueAttr{MaxMessages: m.messages(), MessageSize: m.bytes})
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +128,17 @@ func makeQueue(s *Scene) (files []*os.File, err error) {
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// messages is how many a queue may hold so that those of all four forms, which are open at
+// once, are within RLIMIT_MSGQUEUE.
+func (m queueMaker) messages() int {
+	l, err := fallback.ReadQueueLimits()
+	if err != nil {
+		return 1
+	}
+	one := fallback.QueueAttr{MaxMessages: 1, MessageSize: m.bytes}
+	return int(max(1, min(8, l.Bytes/8/one.Bytes())))
 }
 
 func openQueue(name string, flag int) (*os.File, error) {

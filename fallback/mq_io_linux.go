@@ -13,26 +13,41 @@ import (
 // mqCall is a send or receive that waits. It belongs to who has the direction's turn, so
 // that nothing is allocated for it.
 type mqCall struct {
-	q        *Queue
 	buf      []byte
 	priority uint32
 	n        int
 	errno    unix.Errno
 	obey     bool // EAGAIN: the handle has been made non-blocking, and that is the answer
-	send     func(uintptr) bool
-	receive  func(uintptr) bool
+
+	mqWays
 }
 
-func (c *mqCall) bind(q *Queue) { c.q, c.send, c.receive = q, c.trySend, c.tryReceive }
-
-func (c *mqCall) trySend(fd uintptr) bool {
-	c.errno = mqTimedSend(int(fd), c.buf, c.priority)
-	return !mqWaits(c.errno, c.obey)
+// mqWays are the ways in which one call is made.
+type mqWays struct {
+	try   func(fd uintptr) bool                 // without sleeping; false: it would have had to
+	sleep func(fd uintptr, until *mqAlarm) bool // in the kernel; false: in vain
 }
 
-func (c *mqCall) tryReceive(fd uintptr) bool {
-	c.n, c.errno = mqTimedReceive(int(fd), c.buf, &c.priority)
-	return !mqWaits(c.errno, c.obey)
+func (c *mqCall) bindSend() {
+	c.try = func(fd uintptr) bool {
+		c.errno = mqTimedSend(int(fd), c.buf, c.priority)
+		return !mqWaits(c.errno, c.obey)
+	}
+	c.sleep = func(fd uintptr, until *mqAlarm) bool {
+		c.errno = mqSleepSend(int(fd), c.buf, c.priority, until)
+		return !mqWaits(c.errno, c.obey)
+	}
+}
+
+func (c *mqCall) bindReceive() {
+	c.try = func(fd uintptr) bool {
+		c.n, c.errno = mqTimedReceive(int(fd), c.buf, &c.priority)
+		return !mqWaits(c.errno, c.obey)
+	}
+	c.sleep = func(fd uintptr, until *mqAlarm) bool {
+		c.n, c.errno = mqSleepReceive(int(fd), c.buf, &c.priority, until)
+		return !mqWaits(c.errno, c.obey)
+	}
 }
 
 // mqWaits says whether an answer means to wait. See mqLongAgo.
@@ -128,40 +143,53 @@ func (q *Queue) await(ctx context.Context, t *mqTurn, ready func(*mqAttr) bool) 
 }
 
 func (q *Queue) send(ctx context.Context, deadline time.Time, mode mqMode, msg []byte, priority uint) error {
-	switch {
-	case q.access == unix.O_RDONLY:
-		return opError(KindMQ, "send to", q.name, Refuse(KindMQ, "sending on a queue opened for receiving"))
-	case len(msg) > q.messageSize:
-		err := fmt.Errorf("%d bytes, at most %d: %w", len(msg), q.messageSize, ErrTooLarge)
-		return opError(KindMQ, "send to", q.name, err)
-	case priority > MaxQueuePriority:
-		err := fmt.Errorf("priority %d, at most %d: %w", priority, MaxQueuePriority, fs.ErrInvalid)
-		return opError(KindMQ, "send to", q.name, err)
-	case ctx != nil && ctx.Err() != nil:
-		return opError(KindMQ, "send to", q.name, ctx.Err())
-	case !q.f.hold():
-		return opError(KindMQ, "send to", q.name, os.ErrClosed)
+	if q.access == unix.O_RDONLY || len(msg) > q.messageSize || priority > MaxQueuePriority || ctx != nil && ctx.Err() != nil {
+		return opError(KindMQ, "send to", q.name, q.refuseSend(ctx, msg, priority))
 	}
-	errno := mqTimedSend(q.f.fd, msg, uint32(priority))
-	q.f.release()
-	var err error
-	if mode != mqTry && mqWaits(errno, mode == mqObey) {
-		errno, err = q.waitSend(ctx, deadline, mode, msg, priority)
+	f := q.f
+	tries := mode == mqTry || !f.out.sleepsFirst(ctx, deadline)
+	if tries {
+		if !f.hold() {
+			return opError(KindMQ, "send to", q.name, os.ErrClosed)
+		}
+		errno := mqTimedSend(f.fd, msg, uint32(priority))
+		f.release()
+		if errno == 0 {
+			f.out.hurried.tried()
+			return nil
+		}
+		if mode == mqTry || !mqWaits(errno, mode == mqObey) {
+			return q.failed("send to", "mq_timedsend", errno, nil)
+		}
 	}
+	errno, err := q.waitSend(ctx, deadline, mode, tries, msg, priority)
 	if errno == 0 && err == nil {
 		return nil
 	}
 	return q.failed("send to", "mq_timedsend", errno, err)
 }
 
-func (q *Queue) waitSend(ctx context.Context, deadline time.Time, mode mqMode, msg []byte, priority uint) (unix.Errno, error) {
+// refuseSend says what is wrong with the arguments.
+func (q *Queue) refuseSend(ctx context.Context, msg []byte, priority uint) error {
+	switch {
+	case q.access == unix.O_RDONLY:
+		return Refuse(KindMQ, "sending on a queue opened for receiving")
+	case len(msg) > q.messageSize:
+		return fmt.Errorf("%d bytes, at most %d: %w", len(msg), q.messageSize, ErrTooLarge)
+	case priority > MaxQueuePriority:
+		return fmt.Errorf("priority %d, at most %d: %w", priority, MaxQueuePriority, fs.ErrInvalid)
+	}
+	return ctx.Err()
+}
+
+func (q *Queue) waitSend(ctx context.Context, deadline time.Time, mode mqMode, tried bool, msg []byte, priority uint) (unix.Errno, error) {
 	t, c := &q.f.out, &q.outCall
 	if err := t.take(ctx, deadline); err != nil {
 		return 0, err
 	}
 	defer t.pass()
 	c.buf, c.priority, c.obey = msg, uint32(priority), mode == mqObey
-	err := t.until(ctx, deadline, c.send)
+	err := t.wait(ctx, deadline, tried, &c.mqWays)
 	c.buf = nil
 	if err != nil {
 		return 0, err
@@ -170,52 +198,64 @@ func (q *Queue) waitSend(ctx context.Context, deadline time.Time, mode mqMode, m
 }
 
 func (q *Queue) receive(ctx context.Context, deadline time.Time, mode mqMode, dst []byte) ([]byte, uint, error) {
-	switch {
-	case q.access == unix.O_WRONLY:
-		return dst, 0, opError(KindMQ, "receive from", q.name, Refuse(KindMQ, "receiving on a queue opened for sending"))
-	case ctx != nil && ctx.Err() != nil:
-		return dst, 0, opError(KindMQ, "receive from", q.name, ctx.Err())
+	if q.access == unix.O_WRONLY || ctx != nil && ctx.Err() != nil {
+		return dst, 0, opError(KindMQ, "receive from", q.name, q.refuseReceive(ctx))
 	}
 	// The kernel refuses a buffer that is smaller than the queue's messages may be.
-	if cap(dst)-len(dst) >= q.messageSize {
-		n, priority, err := q.receiveInto(ctx, deadline, mode, dst[len(dst):len(dst)+q.messageSize])
-		return dst[:len(dst)+n], priority, err
+	if cap(dst)-len(dst) < q.messageSize {
+		return q.receiveAside(ctx, deadline, mode, dst)
 	}
+	f, buf := q.f, dst[len(dst):len(dst)+q.messageSize]
+	tries := mode == mqTry || !f.in.sleepsFirst(ctx, deadline)
+	if tries {
+		if !f.hold() {
+			return dst, 0, opError(KindMQ, "receive from", q.name, os.ErrClosed)
+		}
+		var priority uint32
+		n, errno := mqTimedReceive(f.fd, buf, &priority)
+		f.release()
+		if errno == 0 {
+			f.in.hurried.tried()
+			return dst[:len(dst)+n], uint(priority), nil
+		}
+		if mode == mqTry || !mqWaits(errno, mode == mqObey) {
+			return dst, 0, q.failed("receive from", "mq_timedreceive", errno, nil)
+		}
+	}
+	n, priority, errno, err := q.waitReceive(ctx, deadline, mode, tries, buf)
+	if errno == 0 && err == nil {
+		return dst[:len(dst)+n], uint(priority), nil
+	}
+	return dst, 0, q.failed("receive from", "mq_timedreceive", errno, err)
+}
+
+// refuseReceive says why nothing can be received.
+func (q *Queue) refuseReceive(ctx context.Context) error {
+	if q.access == unix.O_WRONLY {
+		return Refuse(KindMQ, "receiving on a queue opened for sending")
+	}
+	return ctx.Err()
+}
+
+// receiveAside receives into memory of its own, and copies.
+func (q *Queue) receiveAside(ctx context.Context, deadline time.Time, mode mqMode, dst []byte) ([]byte, uint, error) {
 	buf := q.buffers.Get().(*[]byte)
-	n, priority, err := q.receiveInto(ctx, deadline, mode, *buf)
+	msg, priority, err := q.receive(ctx, deadline, mode, (*buf)[:0])
 	if err == nil {
-		dst = append(dst, (*buf)[:n]...)
+		dst = append(dst, msg...)
 	}
 	q.buffers.Put(buf)
 	return dst, priority, err
 }
 
-// receiveInto takes a message into buf, which is large enough for any.
-func (q *Queue) receiveInto(ctx context.Context, deadline time.Time, mode mqMode, buf []byte) (int, uint, error) {
-	if !q.f.hold() {
-		return 0, 0, opError(KindMQ, "receive from", q.name, os.ErrClosed)
-	}
-	var priority uint32
-	n, errno := mqTimedReceive(q.f.fd, buf, &priority)
-	q.f.release()
-	var err error
-	if mode != mqTry && mqWaits(errno, mode == mqObey) {
-		n, priority, errno, err = q.waitReceive(ctx, deadline, mode, buf)
-	}
-	if errno == 0 && err == nil {
-		return n, uint(priority), nil
-	}
-	return 0, 0, q.failed("receive from", "mq_timedreceive", errno, err)
-}
-
-func (q *Queue) waitReceive(ctx context.Context, deadline time.Time, mode mqMode, buf []byte) (int, uint32, unix.Errno, error) {
+func (q *Queue) waitReceive(ctx context.Context, deadline time.Time, mode mqMode, tried bool, buf []byte) (int, uint32, unix.Errno, error) {
 	t, c := &q.f.in, &q.inCall
 	if err := t.take(ctx, deadline); err != nil {
 		return 0, 0, 0, err
 	}
 	defer t.pass()
 	c.buf, c.obey = buf, mode == mqObey
-	err := t.until(ctx, deadline, c.receive)
+	err := t.wait(ctx, deadline, tried, &c.mqWays)
 	c.buf = nil
 	if err != nil {
 		return 0, 0, 0, err

@@ -120,8 +120,8 @@ func newQueue(fd int, name string, access int) (*Queue, error) {
 		b := make([]byte, q.messageSize)
 		return &b
 	}
-	q.inCall.bind(q)
-	q.outCall.bind(q)
+	q.inCall.bindReceive()
+	q.outCall.bindSend()
 	return q, nil
 }
 

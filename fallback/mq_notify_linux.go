@@ -37,9 +37,10 @@ import (
 //
 //   - One process can be registered per queue: for another one, and for a second
 //     time in this one, Notify and Rearm return unix.EBUSY.
-//   - A message that a receiver is already blocked for, inside the kernel, notifies nobody. A
-//     Receive of this package waits outside, in the poller, and so does not keep
-//     the notification away.
+//   - A message that a receiver is already blocked for, inside the kernel, notifies nobody: it
+//     does not come into the queue. A Receive of this package is blocked there for a clock tick
+//     at most, and then waits outside, in the poller, which does not keep the notification
+//     away; one of the same Queue does so from the beginning.
 //   - When this process closes any descriptor of the queue, another Queue's for instance, or
 //     reads the queue's file in /dev/mqueue, the kernel forgets the registration. Wait is told
 //     so, and registers again; if there are messages by then, it returns.
@@ -108,6 +109,7 @@ func (q *Queue) notify(socket func() (*mqFD, error)) (*QueueNotification, error)
 		q.notes = map[*QueueNotification]struct{}{}
 	}
 	q.notes[n] = struct{}{}
+	q.f.in.hurried.never.Store(true)
 	return n, nil
 }
 
@@ -295,6 +297,7 @@ func (n *QueueNotification) poll(ctx context.Context) error {
 func (n *QueueNotification) Close() error {
 	n.q.mu.Lock()
 	delete(n.q.notes, n)
+	n.q.f.in.hurried.never.Store(len(n.q.notes) > 0)
 	n.q.mu.Unlock()
 	return opError(KindMQ, "end the notification of", n.q.name, n.shut())
 }

@@ -2,6 +2,9 @@ package fallback
 
 import (
 	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -108,49 +111,89 @@ func mqPointer(b []byte) uintptr {
 
 // mqQuick is the longest message for which the scheduler is not told of the system call
 // (RawSyscall6): it does not sleep, and copies no more than this. A tenth of a
-// small message's cost. Longer ones, up to 16 MiB, would hold up the garbage collector.
+// small message's cost. It is package syscall's because unix's comes to it by way of two more
+// functions, and each return after a system call is predicted wrongly on many machines. Longer ones, up to 16 MiB, would hold up the garbage collector.
 const mqQuick = 8 << 10
 
 // mqTimedSend tries mq_timedsend(2), without sleeping.
 func mqTimedSend(fd int, msg []byte, priority uint32) unix.Errno {
-	for trap := uintptr(mqSysTimedSend); ; {
-		var errno unix.Errno
-		if len(msg) <= mqQuick {
-			_, _, errno = unix.RawSyscall6(trap, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
-				uintptr(priority), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
-		} else {
-			_, _, errno = unix.Syscall6(trap, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
-				uintptr(priority), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
-		}
-		switch {
-		case errno == unix.ENOSYS && trap != unix.SYS_MQ_TIMEDSEND:
-			trap = unix.SYS_MQ_TIMEDSEND
-		case errno != unix.EINTR:
-			return errno
-		}
+	var errno unix.Errno
+	if len(msg) <= mqQuick {
+		_, _, errno = syscall.RawSyscall6(mqSysTimedSend, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
+			uintptr(priority), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
+	} else {
+		_, _, errno = syscall.Syscall6(mqSysTimedSend, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
+			uintptr(priority), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
 	}
+	for trap := uintptr(mqSysTimedSend); mqAgain(errno, &trap); {
+		_, _, errno = syscall.Syscall6(trap, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
+			uintptr(priority), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
+	}
+	return errno
 }
 
 // mqTimedReceive tries mq_timedreceive(2), without sleeping. buf takes the queue's longest
 // message.
 func mqTimedReceive(fd int, buf []byte, priority *uint32) (int, unix.Errno) {
-	for trap := uintptr(mqSysTimedReceive); ; {
-		var n uintptr
-		var errno unix.Errno
-		if len(buf) <= mqQuick {
-			n, _, errno = unix.RawSyscall6(trap, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
-				uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
-		} else {
-			n, _, errno = unix.Syscall6(trap, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
-				uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
+	var n uintptr
+	var errno unix.Errno
+	if len(buf) <= mqQuick {
+		n, _, errno = syscall.RawSyscall6(mqSysTimedReceive, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
+			uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
+	} else {
+		n, _, errno = syscall.Syscall6(mqSysTimedReceive, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
+			uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
+	}
+	for trap := uintptr(mqSysTimedReceive); mqAgain(errno, &trap); {
+		n, _, errno = syscall.Syscall6(trap, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
+			uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(&mqLongAgo)), 0)
+	}
+	return int(n), errno
+}
+
+// mqAgain says whether a call is to be made once more, and by which number.
+func mqAgain(errno unix.Errno, trap *uintptr) bool {
+	if errno == unix.ENOSYS && *trap == mqSysTimedSend && *trap != unix.SYS_MQ_TIMEDSEND {
+		*trap = unix.SYS_MQ_TIMEDSEND
+		return true
+	}
+	if errno == unix.ENOSYS && *trap == mqSysTimedReceive && *trap != unix.SYS_MQ_TIMEDRECEIVE {
+		*trap = unix.SYS_MQ_TIMEDRECEIVE
+		return true
+	}
+	return errno == unix.EINTR
+}
+
+// An mqAlarm is until when a call sleeps in the kernel, which reads it as the call begins, and
+// again if a signal has interrupted it: struct __kernel_timespec, by CLOCK_REALTIME.
+type mqAlarm struct {
+	sec  atomic.Int64
+	nsec int64
+}
+
+func (a *mqAlarm) set(t time.Time) {
+	a.nsec = int64(t.Nanosecond())
+	a.sec.Store(t.Unix())
+}
+
+// mqSleepSend is mq_timedsend(2) that sleeps. On a non-blocking descriptor it does not: EAGAIN.
+func mqSleepSend(fd int, msg []byte, priority uint32, until *mqAlarm) unix.Errno {
+	for {
+		_, _, errno := syscall.Syscall6(mqSysTimedSend, uintptr(fd), mqPointer(msg), uintptr(len(msg)),
+			uintptr(priority), uintptr(unsafe.Pointer(until)), 0)
+		if errno != unix.EINTR {
+			return errno
 		}
-		switch {
-		case errno == 0:
-			return int(n), 0
-		case errno == unix.ENOSYS && trap != unix.SYS_MQ_TIMEDRECEIVE:
-			trap = unix.SYS_MQ_TIMEDRECEIVE
-		case errno != unix.EINTR:
-			return 0, errno
+	}
+}
+
+// mqSleepReceive is mq_timedreceive(2) that sleeps.
+func mqSleepReceive(fd int, buf []byte, priority *uint32, until *mqAlarm) (int, unix.Errno) {
+	for {
+		n, _, errno := syscall.Syscall6(mqSysTimedReceive, uintptr(fd), mqPointer(buf), uintptr(len(buf)),
+			uintptr(unsafe.Pointer(priority)), uintptr(unsafe.Pointer(until)), 0)
+		if errno != unix.EINTR {
+			return int(n), errno
 		}
 	}
 }

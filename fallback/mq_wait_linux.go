@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mqFD is a descriptor that is tried directly, and waited for in the runtime's poller.
+// mqFD is a descriptor that is tried directly, and waited for: a moment in the kernel
+// (mq_hurry_linux.go), then in the runtime's poller.
 //
 // It is not in the poller itself: whatever is there costs each message a tenth more, since
 // the kernel then has somebody to tell, and wakes an idle thread in epoll_wait for
@@ -51,6 +52,8 @@ type mqTurn struct {
 	epoll   *os.File // nil before the first wait; f.mu
 	poll    func(func(uintptr) bool) error
 	control func(func(uintptr)) error
+
+	hurried mqHurried
 
 	// The rest belongs to the turn.
 	dated      bool                    // a deadline is set
@@ -118,7 +121,7 @@ func (f *mqFD) close() error {
 		}
 	}
 	f.release()
-	<-f.gone
+	f.rouseSleepers()
 	return nil
 }
 
