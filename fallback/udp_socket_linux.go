@@ -108,5 +108,5 @@ func (u *UDPConn) member(op string, group netip.Addr, device string, join bool) 
 	if !group.IsMulticast() {
 		return u.failed(op, fmt.Errorf("%v is no multicast group: %w", group, unix.EINVAL))
 	}
-	return u.failed(op, joinUDP(u.file, group.Unmap(), device, join))
+	return u.failed(op, joinUDP(u.sock, group.Unmap(), device, join))
 }
