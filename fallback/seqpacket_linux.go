@@ -158,7 +158,7 @@ type SeqpacketListener struct {
 // live one, or anything else. The options hold for the Conns that come of it.
 func ListenUnixSeqpacket(path string, opts ...PacketOption) (*SeqpacketListener, error) {
 	config := packetConfigOf(opts)
-	fd, err := bindUnix(unix.SOCK_SEQPACKET, path)
+	fd, err := bindUnixWith(unix.SOCK_SEQPACKET, path, config.prepare)
 	if err == nil {
 		if err = permUnix(path, config.perm); err != nil {
 			unix.Close(fd)

@@ -78,7 +78,7 @@ func UnixDatagramPair(opts ...PacketOption) (a, b *DatagramConn, err error) {
 // path.
 func ListenUnixDatagram(path string, opts ...PacketOption) (*DatagramConn, error) {
 	config := packetConfigOf(opts)
-	fd, err := bindUnix(unix.SOCK_DGRAM, path)
+	fd, err := bindUnixWith(unix.SOCK_DGRAM, path, config.prepare)
 	if err != nil {
 		return nil, opError(KindUnixDatagram, "listen", path, err)
 	}

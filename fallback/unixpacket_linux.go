@@ -8,8 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unixPackets is what seqpacket and datagram sockets share: descriptors.
-type unixPackets struct{ packets }
+// unixPackets is what seqpacket and datagram sockets share: descriptors and credentials.
+type unixPackets struct {
+	packets
+	credentials bool // come with each message
+}
 
 // SendFiles, see the function of this name. At most MaxRights files, more are ErrTooLarge.
 func (p *unixPackets) SendFiles(ctx context.Context, msg []byte, files ...*os.File) error {
@@ -61,6 +64,11 @@ func (p *unixPackets) start(sock *packetSocket, typ int, config packetConfig) er
 		}
 		if have != typ {
 			return fmt.Errorf("a socket of another type: %w", unix.EPROTOTYPE)
+		}
+		if p.credentials = config.credentials; p.credentials {
+			if err := passCredentials(fd); err != nil {
+				return err
+			}
 		}
 		p.most, err = configurePackets(fd, config)
 		return err
