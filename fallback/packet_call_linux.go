@@ -109,6 +109,7 @@ func (c *packetCall) tryReceive(fd uintptr) {
 		switch {
 		case c.errno == 0:
 		case c.errno == unix.EINTR:
+			c.wait = false // it has waited enough
 			continue
 		case c.errno == unix.ECONNRESET && c.p.udp == nil:
 			// The other side has closed without receiving all. This error comes once, before
