@@ -48,10 +48,7 @@ func newPacketCall(p *packets) *packetCall {
 		c.sendReady = func(fd uintptr) bool { c.trySend(fd); return c.errno != unix.EAGAIN }
 		c.receiveReady = func(fd uintptr) bool { return c.receiveOnce(fd) }
 		c.receiveWaiting = func(fd uintptr) bool {
-			// An entry in UDP's ledger needs a lock, under which nobody waits.
-			if c.wait = c.p.udp == nil; !c.wait && packetPeek(fd) == unix.EAGAIN {
-				return false
-			}
+			c.wait = true
 			defer func() { c.wait = false }()
 			return c.receiveOnce(fd)
 		}
@@ -100,37 +97,50 @@ const packetCopied = 4096
 func (c *packetCall) tryReceive(fd uintptr) {
 	// UDP drops foreign packets and tries again. A flood of them must not keep the
 	// caller from its context, nor Close from its descriptor.
-	if c.p.udp != nil {
-		c.p.udp.receiving.Lock() // they are entered in the order in which they came
-		defer c.p.udp.receiving.Unlock()
-	}
 	for range 100 {
-		c.recv(fd)
-		switch {
-		case c.errno == 0:
-		case c.errno == unix.EINTR:
-			c.wait = false // it has waited enough
+		if c.p.udp != nil {
+			if c.receiveUDP(fd) {
+				return
+			}
 			continue
-		case c.errno == unix.ECONNRESET && c.p.udp == nil:
-			// The other side has closed without receiving all. This error comes once, before
-			// what it has sent and the end.
-			continue
-		case c.p.udp != nil && c.p.udp.refused(c.errno):
-			continue
-		default:
-			return
 		}
-		if c.p.udp == nil {
+		switch c.recv(fd); c.errno {
+		case 0:
 			if c.n == 0 && c.p.kind == KindUnixSeqpacket && c.controlLen() == 0 && c.header.name.size == 0 {
 				c.eof = atEnd(fd)
 			}
 			return
-		}
-		if c.p.udp.receive(c) {
+		case unix.EINTR:
+			c.wait = false // it has waited enough
+		case unix.ECONNRESET:
+			// The other side has closed without receiving all. This error comes once, before
+			// what it has sent and the end.
+		default:
 			return
 		}
 	}
 	c.errno = unix.EINTR
+}
+
+// receiveUDP receives one datagram and enters it. False: it is to be called again.
+func (c *packetCall) receiveUDP(fd uintptr) (done bool) {
+	u := c.p.udp
+	if c.errno = u.beginReceive(fd, c.wait); c.errno != 0 {
+		return c.errno != unix.EINTR
+	}
+	c.recv(fd)
+	if c.wait {
+		u.receiving.Lock()
+	}
+	defer u.endReceive(c.wait)
+	switch {
+	case c.errno == 0:
+		return u.receive(c)
+	case c.errno == unix.EINTR:
+		c.wait = false // it has waited enough
+		return false
+	}
+	return !u.refused(c.errno)
 }
 
 func (c *packetCall) controlLen() int {

@@ -72,9 +72,10 @@ func packetReceive(fd uintptr, buf []byte) (n int, named bool, errno syscall.Err
 	return int(r), size > 0, 0
 }
 
-// packetPeek waits for a message, as long as SO_RCVTIMEO says, and leaves it where it is.
+// packetPeek says whether there is a message (no errno), and leaves it where it is.
 func packetPeek(fd uintptr) syscall.Errno {
-	_, _, errno := syscall.Syscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&packetZero)), 0, unix.MSG_PEEK, 0, 0)
+	_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&packetZero)), 0,
+		unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
 	return errno
 }
 
