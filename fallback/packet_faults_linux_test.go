@@ -307,7 +307,7 @@ func packetsWithoutMemory() error {
 
 		// TrySend does not wait. (It asks the kernel twice at most.)
 		refusals.Store(2)
-		if err := a.TrySend(msg); err != ErrWouldBlock { //nolint:errorlint // the very one
+		if err := a.TrySend(msg); err != ErrWouldBlock {
 			return fail("TrySend", err)
 		}
 
@@ -333,7 +333,7 @@ func packetsWithoutMemory() error {
 		if got, err := b.Receive(forever, nil); err != nil || !bytes.Equal(got, msg) {
 			return fail("Receive afterwards", err)
 		}
-		if _, err := b.TryReceive(nil); err != ErrWouldBlock { //nolint:errorlint // the very one
+		if _, err := b.TryReceive(nil); err != ErrWouldBlock {
 			return fail("TryReceive", err)
 		}
 	}

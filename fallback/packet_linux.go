@@ -15,7 +15,7 @@ import (
 
 // packets is what the Conns over UNIX seqpacket, UNIX datagram and UDP sockets have in
 // common: a message is a packet of the kernel's, one system call sends it and one receives
-// it. Who has to wait does so in the runtime's poller.
+// it. How they wait: hurry_linux.go, packetSocket.
 type packets struct {
 	kind Kind
 	name string // for errors: the address
@@ -64,10 +64,11 @@ func (p *packets) MaxMessage() int            { return p.most }
 func (p *packets) Capabilities() Capabilities { return p.caps }
 
 // SyscallConn gives the descriptor, which polls readable when there is a message or the end
-// is near. The Conn remains its owner.
+// is near. The Conn remains its owner. While it runs, Control keeps Close waiting.
 func (p *packets) SyscallConn() (syscall.RawConn, error) { return p.sock, nil }
 
-// Close is as Conn says.
+// Close is as Conn says. Who is blocked returns within a clock tick (10 ms at most), and so
+// does Close.
 func (p *packets) Close() error {
 	if p.closed.Swap(true) {
 		return p.failed("close", os.ErrClosed)

@@ -42,7 +42,7 @@ func UnixSeqpacket(c *net.UnixConn, opts ...PacketOption) (*SeqpacketConn, error
 	}
 	s, err := newSeqpacket(sock, addressName(c.RemoteAddr()), packetConfigOf(opts))
 	if err != nil {
-		sock.Close()
+		_ = sock.Close()
 		return nil, err
 	}
 	_ = c.Close()
@@ -62,8 +62,8 @@ func UnixSeqpacketPair(opts ...PacketOption) (a, b *SeqpacketConn, err error) {
 		b, err = newSeqpacket(socks[1], "", config)
 	}
 	if err != nil {
-		socks[0].Close()
-		socks[1].Close()
+		_ = socks[0].Close()
+		_ = socks[1].Close()
 		return nil, nil, err
 	}
 	return a, b, nil
@@ -84,7 +84,7 @@ func ownSeqpacket(fd int, name string, config packetConfig) (*SeqpacketConn, err
 	sock := newPacketSocket(fd)
 	c, err := newSeqpacket(sock, name, config)
 	if err != nil {
-		sock.Close()
+		_ = sock.Close()
 		return nil, err
 	}
 	return c, nil

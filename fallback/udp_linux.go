@@ -77,7 +77,7 @@ func UDPFrom(c *net.UDPConn, opts ...UDPOption) (*UDPConn, error) {
 func newUDP(sock *packetSocket, name string, to *netip.AddrPort, config udpConfig) (_ *UDPConn, err error) {
 	defer func() {
 		if err != nil {
-			sock.Close()
+			_ = sock.Close()
 		}
 	}()
 	if config.most < 1 || config.most > UDPMaxPayload-udpTrailer {

@@ -39,7 +39,7 @@ func openUDP(local, remote string, config *udpConfig) (sock *packetSocket, to *n
 	opened := sock
 	defer func() {
 		if err != nil {
-			opened.Close()
+			_ = opened.Close()
 		}
 	}()
 	if err = setUDPOptions(fd, six, many || near.Addr().IsMulticast(), config); err != nil {

@@ -45,7 +45,7 @@ func UnixDatagram(c *net.UnixConn, opts ...PacketOption) (*DatagramConn, error) 
 	}
 	d, err := newDatagram(sock, addressName(c.LocalAddr()), "", packetConfigOf(opts))
 	if err != nil {
-		sock.Close()
+		_ = sock.Close()
 		return nil, err
 	}
 	_ = c.Close()
@@ -65,8 +65,8 @@ func UnixDatagramPair(opts ...PacketOption) (a, b *DatagramConn, err error) {
 		b, err = newDatagram(socks[1], "", "", config)
 	}
 	if err != nil {
-		socks[0].Close()
-		socks[1].Close()
+		_ = socks[0].Close()
+		_ = socks[1].Close()
 		return nil, nil, err
 	}
 	return a, b, nil
@@ -116,7 +116,7 @@ func ownDatagram(fd int, name, path string, config packetConfig) (*DatagramConn,
 	sock := newPacketSocket(fd)
 	c, err := newDatagram(sock, name, path, config)
 	if err != nil {
-		sock.Close()
+		_ = sock.Close()
 		_ = unbindUnix(path)
 		return nil, err
 	}

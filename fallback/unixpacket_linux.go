@@ -118,7 +118,7 @@ func connectUnix(ctx context.Context, typ int, local, path string) (fd int, err 
 	}
 	for pause := (packetPause{}); ; {
 		err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
-		switch err { //nolint:errorlint // as x/sys/unix gives it
+		switch err {
 		case nil:
 			if err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)); err == nil {
 				return fd, nil
