@@ -1,6 +1,7 @@
 package fallback
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -45,6 +46,34 @@ func init() {
 				y, err := l.Accept(forever)
 				return packetPair(t, x, y, err)
 			},
+			give: func(t testing.TB) (Conn, []*os.File, string) {
+				l, err := ListenUnixSeqpacket(packetAbstract())
+				require.NoError(t, err)
+				defer l.Close()
+				x, err := DialUnixSeqpacket(forever, l.Path())
+				require.NoError(t, err)
+				y, err := l.Accept(forever)
+				require.NoError(t, err)
+				return x, packetGive(t, y.File, y), ""
+			},
+			remake: func(string) (Conn, error) {
+				return packetRemake(func(c net.Conn) (Conn, error) { return UnixSeqpacket(c.(*net.UnixConn)) })
+			},
+		},
+		carrier{
+			name: "UnixSeqpacket, by child",
+			give: func(t testing.TB) (Conn, []*os.File, string) {
+				l, err := ListenUnixSeqpacket(packetAbstract())
+				require.NoError(t, err)
+				like, other, err := UnixSeqpacketPair()
+				packetPair(t, like, other, err)
+				late := newMiscLate(t, like, like.MaxMessage(), func(ctx context.Context) (Conn, error) {
+					defer l.Close()
+					return l.Accept(ctx)
+				})
+				return packetOnce{late}, nil, l.Path()
+			},
+			remake: func(path string) (Conn, error) { return DialUnixSeqpacket(forever, path) },
 		},
 		carrier{
 			name: "UnixDatagram",
@@ -113,8 +142,24 @@ func init() {
 				from, err := UDP("", to.LocalAddr().String())
 				return packetPair(t, from, to, err)
 			},
+			give: func(t testing.TB) (Conn, []*os.File, string) {
+				// The buffer holds all that a check sends in one go, so that nothing is lost.
+				a, err := UDP("127.0.0.1:0", "", UDPMaxMessage(1448), UDPBuffers(0, 1<<20))
+				require.NoError(t, err)
+				return a, nil, a.LocalAddr().String()
+			},
+			remake: func(to string) (Conn, error) { return UDP("", to, UDPMaxMessage(1448)) },
 		},
 	)
+}
+
+// A packetOnce is a connection to one process: the next would dial its own.
+type packetOnce struct{ *miscLate }
+
+func (c packetOnce) Capabilities() Capabilities {
+	caps := c.miscLate.Capabilities()
+	caps.ManySenders, caps.ManyReceivers = false, false
+	return caps
 }
 
 var packetCounter atomic.Int64

@@ -32,6 +32,7 @@ var golden = map[string]goldenRow{
 	"UnixDatagram":            {kind: KindUnixDatagram, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors Credentials"},
 	"UnixDatagram, addressed": {kind: KindUnixDatagram, a: "Send Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors", b: "Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors"},
 	"UnixSeqpacket":           {kind: KindUnixSeqpacket, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors HalfClose EndOfFile Credentials"},
+	"UnixSeqpacket, by child": {kind: KindUnixSeqpacket, a: "Send Receive Ordered Reliable Boundaries Pollable Descriptors HalfClose EndOfFile Credentials"},
 	"UnixSeqpacket, dialled":  {kind: KindUnixSeqpacket, a: "Send Receive Ordered Reliable ManySenders ManyReceivers Boundaries Pollable Descriptors HalfClose EndOfFile Credentials"},
 	"UnixStream":              {kind: KindUnixStream, a: "Send Receive Ordered Reliable Pollable Descriptors HalfClose EndOfFile Credentials"},
 }

@@ -21,7 +21,7 @@ import (
 // datagram socket that is no socketpair), os.ErrClosed after Close.
 func PeerCredentials(c syscall.Conn) (Credentials, error) {
 	var cred *unix.Ucred
-	err := controlSocket(c, func(fd int) (err error) {
+	err := controlSocket(socketOf(c), func(fd int) (err error) {
 		cred, err = unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 		return os.NewSyscallError("getsockopt", err)
 	})
@@ -51,7 +51,7 @@ func PeerCredentials(c syscall.Conn) (Credentials, error) {
 // no number here (another PID namespace), and those of PeerCredentials.
 func PeerPidfd(c syscall.Conn) (*os.File, error) {
 	pidfd := -1
-	err := controlSocket(c, func(fd int) (err error) {
+	err := controlSocket(socketOf(c), func(fd int) (err error) {
 		pidfd, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 		return os.NewSyscallError("getsockopt", err)
 	})

@@ -92,6 +92,34 @@ func ExampleListenUnixDatagram() {
 	// UNIX datagram socket: half-close cannot be had
 }
 
+func ExampleReceiveCredentials() {
+	name := fmt.Sprintf("@example-credentials-%d", os.Getpid())
+	server, err := fallback.ListenUnixDatagram(name, fallback.PacketCredentials())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer server.Close()
+	client, err := fallback.DialUnixDatagram("", name)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	ctx := context.Background()
+	_ = client.Send(ctx, []byte("shut down"))
+	msg, who, _ := fallback.ReceiveCredentials(ctx, server, nil)
+	fmt.Printf("%s, says a process of this user: %v\n", msg, who.UID == os.Getuid())
+
+	me := fallback.Credentials{PID: os.Getpid(), UID: os.Geteuid(), GID: os.Getegid()}
+	_ = fallback.SendCredentials(ctx, client, []byte("as the effective user"), me)
+	msg, who, _ = fallback.ReceiveCredentials(ctx, server, nil)
+	fmt.Printf("%s: %v\n", msg, who == me)
+	// Output:
+	// shut down, says a process of this user: true
+	// as the effective user: true
+}
+
 func ExampleUDP() {
 	receiver, err := fallback.UDP("127.0.0.1:0", "")
 	if err != nil {

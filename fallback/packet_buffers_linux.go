@@ -13,7 +13,7 @@ const packetOverhead = 32
 // Buffers are SO_SNDBUF and SO_RCVBUF in bytes, as the kernel counts: twice what was
 // asked for, its own bookkeeping included (socket(7)). os.ErrClosed after Close.
 func (p *packets) Buffers() (send, receive int, err error) {
-	err = controlSocket(p.file, func(fd int) error {
+	err = controlSocket(p.sock, func(fd int) error {
 		if send, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err != nil {
 			return os.NewSyscallError("getsockopt", err)
 		}
@@ -28,7 +28,7 @@ func (p *packets) Buffers() (send, receive int, err error) {
 // /proc/sys/net/core/wmem_max and rmem_max without a word: Buffers tells. MaxMessage
 // remains; a message that a send buffer made smaller cannot hold is ErrTooLarge.
 func (p *packets) SetBuffers(send, receive int) error {
-	return p.failed("set buffers", controlSocket(p.file, func(fd int) error {
+	return p.failed("set buffers", controlSocket(p.sock, func(fd int) error {
 		return setPacketBuffers(fd, send, receive)
 	}))
 }

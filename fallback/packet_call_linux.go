@@ -23,12 +23,12 @@ type packetCall struct {
 	first, second []byte       // where the kernel wrote
 	n             int          // so many bytes, even if they did not fit
 	eof           bool
-	tries         int // in the poller
+	wait          bool // in the kernel
 
 	tail  [udpTrailer]byte               // UDP's, coming or going
 	short [packetShort + udpTrailer]byte // a short message of UDP's with its trailer
 
-	sendReady, receiveReady func(fd uintptr) bool
+	sendReady, receiveReady, receiveWaiting func(fd uintptr) bool
 }
 
 // packetExtra is what a caller may want beside a message.
@@ -46,7 +46,12 @@ func newPacketCall(p *packets) *packetCall {
 	if c == nil {
 		c = new(packetCall)
 		c.sendReady = func(fd uintptr) bool { c.trySend(fd); return c.errno != unix.EAGAIN }
-		c.receiveReady = func(fd uintptr) bool { return c.spin(fd) }
+		c.receiveReady = func(fd uintptr) bool { return c.receiveOnce(fd) }
+		c.receiveWaiting = func(fd uintptr) bool {
+			c.wait = true
+			defer func() { c.wait = false }()
+			return c.receiveOnce(fd)
+		}
 	}
 	c.p = p
 	return c
@@ -55,7 +60,7 @@ func newPacketCall(p *packets) *packetCall {
 func (c *packetCall) free() {
 	c.giveBack()
 	c.p, c.msg, c.control, c.dst, c.extra, c.first, c.second = nil, nil, nil, nil, nil, nil, nil
-	c.header.name.size, c.eof, c.tries = 0, false, 0
+	c.header.name.size, c.eof = 0, false
 	packetCalls.Put(c)
 }
 
@@ -92,36 +97,50 @@ const packetCopied = 4096
 func (c *packetCall) tryReceive(fd uintptr) {
 	// UDP drops foreign packets and tries again. A flood of them must not keep the
 	// caller from its context, nor Close from its descriptor.
-	if c.p.udp != nil {
-		c.p.udp.receiving.Lock() // they are entered in the order in which they came
-		defer c.p.udp.receiving.Unlock()
-	}
 	for range 100 {
-		c.recv(fd)
-		switch {
-		case c.errno == 0:
-		case c.errno == unix.EINTR:
+		if c.p.udp != nil {
+			if c.receiveUDP(fd) {
+				return
+			}
 			continue
-		case c.errno == unix.ECONNRESET && c.p.udp == nil:
-			// The other side has closed without receiving all. This error comes once, before
-			// what it has sent and the end.
-			continue
-		case c.p.udp != nil && c.p.udp.refused(c.errno):
-			continue
-		default:
-			return
 		}
-		if c.p.udp == nil {
+		switch c.recv(fd); c.errno {
+		case 0:
 			if c.n == 0 && c.p.kind == KindUnixSeqpacket && c.controlLen() == 0 && c.header.name.size == 0 {
 				c.eof = atEnd(fd)
 			}
 			return
-		}
-		if c.p.udp.receive(c) {
+		case unix.EINTR:
+			c.wait = false // it has waited enough
+		case unix.ECONNRESET:
+			// The other side has closed without receiving all. This error comes once, before
+			// what it has sent and the end.
+		default:
 			return
 		}
 	}
 	c.errno = unix.EINTR
+}
+
+// receiveUDP receives one datagram and enters it. False: it is to be called again.
+func (c *packetCall) receiveUDP(fd uintptr) (done bool) {
+	u := c.p.udp
+	if c.errno = u.beginReceive(fd, c.wait); c.errno != 0 {
+		return c.errno != unix.EINTR
+	}
+	c.recv(fd)
+	if c.wait {
+		u.receiving.Lock()
+	}
+	defer u.endReceive(c.wait)
+	switch {
+	case c.errno == 0:
+		return u.receive(c)
+	case c.errno == unix.EINTR:
+		c.wait = false // it has waited enough
+		return false
+	}
+	return !u.refused(c.errno)
 }
 
 func (c *packetCall) controlLen() int {
@@ -131,27 +150,14 @@ func (c *packetCall) controlLen() int {
 	return c.extra.controlLen
 }
 
-// spin tries once each time that the poller sees something, and the first time some more, and
-// says whether that is enough.
-func (c *packetCall) spin(fd uintptr) (done bool) {
-	defer func() {
-		if !done {
-			c.giveBack()
-		}
-	}()
-	c.tries++
+// receiveOnce tries once, and says whether that is enough. Whoever waits holds no memory.
+func (c *packetCall) receiveOnce(fd uintptr) (done bool) {
 	c.tryReceive(fd)
-	if c.tries > 1 || c.errno != unix.EAGAIN {
-		return c.errno != unix.EAGAIN
+	if c.errno == unix.EAGAIN {
+		c.giveBack()
+		return false
 	}
-	tries := c.p.spin.tries()
-	left := tries
-	for ; left > 0 && c.errno == unix.EAGAIN; left-- {
-		c.tries++
-		c.tryReceive(fd)
-	}
-	c.p.spin.learn(tries, left, c.errno != unix.EAGAIN)
-	return c.errno != unix.EAGAIN
+	return true
 }
 
 // recv makes the system call. There is always room for the longest message that this Conn
@@ -169,14 +175,14 @@ func (c *packetCall) recv(fd uintptr) {
 		c.first, c.second = room, c.getScratch()[:need-len(room)]
 	}
 	if c.second == nil && (c.extra == nil || c.extra.control == nil) {
-		c.n, c.errno = packetRecvfrom(fd, c.first, &c.header)
+		c.n, c.errno = packetRecvfrom(fd, c.first, &c.header, c.wait)
 	} else {
 		var control []byte
 		if c.extra != nil {
 			control = c.extra.control
 		}
 		var controlLen, flags int
-		c.n, controlLen, flags, c.errno = packetRecvmsg(fd, c.first, c.second, control, &c.header)
+		c.n, controlLen, flags, c.errno = packetRecvmsg(fd, c.first, c.second, control, &c.header, c.wait)
 		if c.extra != nil {
 			c.extra.controlLen, c.extra.flags = controlLen, flags
 		}

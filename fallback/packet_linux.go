@@ -6,26 +6,21 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // packets is what the Conns over UNIX seqpacket, UNIX datagram and UDP sockets have in
 // common: a message is a packet of the kernel's, one system call sends it and one receives
-// it. Who has to wait does so in the runtime's poller.
+// it. How they wait: hurry_linux.go, packetSocket.
 type packets struct {
 	kind Kind
 	name string // for errors: the address
 
-	file  *os.File // in the poller; nobody else's
-	fd    uintptr  // file's, for who has entered
-	users atomic.Int64
-	raw   syscall.RawConn // file's
+	sock *packetSocket
 
 	most    int // MaxMessage
 	trailer int // bytes of this package's behind each message
@@ -37,64 +32,31 @@ type packets struct {
 	closed   atomic.Bool // Close was called
 
 	reading, writing packetTurn
-	spin             packetSpin
-	waited           atomic.Bool // the last Receive had to
-	scratch          sync.Pool   // of *[]byte, most+trailer long
+	scratch          sync.Pool // of *[]byte, most+trailer long
 }
 
-// init takes file, which is the Conn's alone from then on.
-func (p *packets) init(file *os.File) error {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	if err := raw.Control(func(fd uintptr) { p.fd = fd }); err != nil {
-		return err
-	}
-	// Without the poller a wait would not end.
-	if err := file.SetDeadline(time.Time{}); err != nil {
-		return err
-	}
-	p.file, p.raw = file, raw
-	p.reading = packetTurn{taken: make(chan struct{}, 1), deadline: file.SetReadDeadline, wait: raw.Read}
-	p.writing = packetTurn{taken: make(chan struct{}, 1), deadline: file.SetWriteDeadline, wait: raw.Write}
+// init takes sock, which is the Conn's alone from then on.
+func (p *packets) init(sock *packetSocket) {
+	p.sock = sock
+	p.reading, p.writing = newPacketTurn(sock, unix.POLLIN), newPacketTurn(sock, unix.POLLOUT)
 	p.scratch.New = func() any {
 		b := make([]byte, p.most+p.trailer)
 		return &b
 	}
-	return nil
 }
 
-// adoptSocket takes a socket of package net over, once it is known to serve.
-func adoptSocket(c interface{ File() (*os.File, error) }) (*os.File, error) {
-	file, err := c.File()
-	if err != nil {
-		return nil, err
-	}
-	err = controlSocket(file, func(fd int) error {
-		return os.NewSyscallError("fcntl", unix.SetNonblock(fd, true))
+// adoptSocket duplicates a socket of package net, which is closed once it is known to serve.
+func adoptSocket(c syscall.Conn) (*packetSocket, error) {
+	fd := -1
+	err := controlSocket(c, func(old int) (err error) {
+		fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 0)
+		return os.NewSyscallError("fcntl", err)
 	})
 	if err != nil {
-		file.Close()
-		return nil, err
+		return nil, closedError(err)
 	}
-	return file, nil
+	return newPacketSocket(fd), nil
 }
-
-// packetLeaving is added to users by Close. From then on nobody enters.
-const packetLeaving = -1 << 32
-
-// enter keeps the descriptor open until leave, for system calls that do not wait. It costs
-// less than file's RawConn.Control.
-func (p *packets) enter() bool {
-	if p.users.Add(1) > 0 {
-		return true
-	}
-	p.leave()
-	return false
-}
-
-func (p *packets) leave() { p.users.Add(-1) }
 
 // Kind, MaxMessage and Capabilities are what they are from the start.
 func (p *packets) Kind() Kind                 { return p.kind }
@@ -102,18 +64,16 @@ func (p *packets) MaxMessage() int            { return p.most }
 func (p *packets) Capabilities() Capabilities { return p.caps }
 
 // SyscallConn gives the descriptor, which polls readable when there is a message or the end
-// is near. The Conn remains its owner.
-func (p *packets) SyscallConn() (syscall.RawConn, error) { return p.raw, nil }
+// is near. The Conn remains its owner. While it runs, Control keeps Close waiting.
+func (p *packets) SyscallConn() (syscall.RawConn, error) { return p.sock, nil }
 
-// Close is as Conn says.
+// Close is as Conn says. Who is blocked returns within a clock tick (10 ms at most), and so
+// does Close.
 func (p *packets) Close() error {
 	if p.closed.Swap(true) {
 		return p.failed("close", os.ErrClosed)
 	}
-	for p.users.Add(packetLeaving); p.users.Load() != packetLeaving; {
-		runtime.Gosched() // nobody stays for longer than a system call
-	}
-	return p.failed("close", p.file.Close())
+	return p.failed("close", p.sock.Close())
 }
 
 // CloseSend is refused; seqpacket has its own.
@@ -124,7 +84,7 @@ func (p *packets) Peer() (Credentials, error) {
 	if !p.caps.Credentials {
 		return Credentials{}, Refuse(p.kind, "the peer's credentials")
 	}
-	return PeerCredentials(p.file)
+	return PeerCredentials(p.sock)
 }
 
 // failed names the mechanism and the address in an error, and says in the Conn's terms what
@@ -189,11 +149,11 @@ func (p *packets) send(ctx context.Context, msg, control []byte, to *packetAddre
 	}
 	if to == nil && control == nil && p.udp == nil {
 		// The short way.
-		if !p.enter() {
+		if !p.sock.enter() {
 			return p.failed("send", os.ErrClosed)
 		}
-		errno := packetSendto(p.fd, msg)
-		p.leave()
+		errno := packetSendto(p.sock.fd, msg)
+		p.sock.leave()
 		switch {
 		case errno == 0:
 			return nil
@@ -211,13 +171,13 @@ func (p *packets) send(ctx context.Context, msg, control []byte, to *packetAddre
 	// socket that this one is not connected to.
 	polled := to == nil || p.kind != KindUnixDatagram
 	for pause := (packetPause{}); ; {
-		if !p.enter() {
+		if !p.sock.enter() {
 			return p.failed("send", os.ErrClosed)
 		}
-		c.trySend(p.fd)
-		p.leave()
+		c.trySend(p.sock.fd)
+		p.sock.leave()
 		if c.errno == unix.EAGAIN && !try && polled {
-			if err := p.writing.await(ctx, c.sendReady, &p.sendOver); err != nil {
+			if err := p.writing.await(ctx, c.sendReady, nil, &p.sendOver); err != nil {
 				return p.failed("send", err)
 			}
 		}
@@ -243,28 +203,24 @@ func (p *packets) receive(ctx context.Context, dst []byte, extra *packetExtra, t
 	if ctx != nil && ctx.Err() != nil {
 		return dst, p.failed("receive", ctx.Err())
 	}
-	// Whoever had to wait for the last message begins with waiting for this one: the first try
-	// there costs no system call more.
-	waited := p.waited.Load() && !try
 	room := dst[len(dst):cap(dst)]
-	if extra == nil && p.udp == nil && len(room) >= p.most && !waited {
+	asked := false
+	if extra == nil && p.udp == nil && len(room) >= p.most {
 		// The short way.
-		if !p.enter() {
+		if !p.sock.enter() {
 			return dst, p.failed("receive", os.ErrClosed)
 		}
-		n, named, errno := packetReceive(p.fd, room[:p.most])
-		p.leave()
+		n, named, errno := packetReceive(p.sock.fd, room[:p.most])
+		p.sock.leave()
 		switch {
 		case errno == 0 && n <= p.most && (n > 0 || named || p.kind != KindUnixSeqpacket):
 			return dst[:len(dst)+n], nil
 		case errno == unix.EAGAIN && try:
 			return dst, ErrWouldBlock
-		case errno == unix.EAGAIN:
-			waited = true
-			p.waited.Store(true)
 		case errno == 0:
 			return p.receivedOddly(dst, n)
 		}
+		asked = errno == unix.EAGAIN
 	}
 	c := newPacketCall(p)
 	defer c.free()
@@ -273,25 +229,22 @@ func (p *packets) receive(ctx context.Context, dst []byte, extra *packetExtra, t
 		if ctx != nil && ctx.Err() != nil {
 			return dst, p.failed("receive", ctx.Err())
 		}
-		if !waited {
-			if !p.enter() {
+		if !asked {
+			if !p.sock.enter() {
 				return dst, p.failed("receive", os.ErrClosed)
 			}
-			c.tryReceive(p.fd)
-			p.leave()
-			switch {
-			case c.errno != unix.EAGAIN:
+			done := c.receiveOnce(p.sock.fd)
+			p.sock.leave()
+			if done {
 				continue
-			case try:
+			}
+			if try {
 				return dst, ErrWouldBlock
 			}
 		}
-		c.giveBack() // whoever waits holds no memory
-		if err := p.reading.await(ctx, c.receiveReady, nil); err != nil {
+		asked = false
+		if err := p.reading.await(ctx, c.receiveReady, c.receiveWaiting, nil); err != nil {
 			return dst, p.failed("receive", err)
-		}
-		if waits := c.tries > 1 || !waited; waits != waited {
-			p.waited.Store(waits)
 		}
 	}
 	if c.errno != 0 {
@@ -310,11 +263,11 @@ func (p *packets) receivedOddly(dst []byte, n int) ([]byte, error) {
 	switch {
 	case n > p.most:
 		return dst, p.failed("receive", p.tooLong(n))
-	case !p.enter():
+	case !p.sock.enter():
 		return dst, p.failed("receive", os.ErrClosed)
 	}
-	defer p.leave()
-	if atEnd(p.fd) {
+	defer p.sock.leave()
+	if atEnd(p.sock.fd) {
 		return dst, io.EOF
 	}
 	return dst, nil

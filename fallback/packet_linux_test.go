@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -351,5 +352,79 @@ func TestPacketsRefuseByName(t *testing.T) {
 		var refused *RefusedError
 		require.ErrorAs(t, err, &refused, what)
 		assert.Contains(t, []Kind{KindUDP, KindUnixDatagram}, refused.Kind)
+	}
+}
+
+func TestPacketsLeaveThePollerToWaitInTheKernel(t *testing.T) {
+	for name, pair := range packetWays {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t)
+			p := packetsOf(b)
+			receive := func(ctx context.Context) {
+				got := make(chan error, 1)
+				go func() { _, err := b.Receive(ctx, nil); got <- err }()
+				for len(p.reading.taken) == 0 { // until it is about to wait
+					runtime.Gosched()
+				}
+				require.NoError(t, a.Send(forever, []byte("x")))
+				require.NoError(t, <-got)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			receive(ctx)
+			require.NotNil(t, p.sock.poller, "whose context can end waits there")
+			p.reading.hurry = hurry{}
+			receive(forever)
+			if p.reading.hurry.hits > 0 {
+				require.Nil(t, p.sock.poller, "it waited in the kernel")
+			}
+		})
+	}
+}
+
+func TestPacketCloseEndsAWaitInTheKernel(t *testing.T) {
+	for name, pair := range packetWays {
+		t.Run(name, func(t *testing.T) {
+			for range 20 {
+				_, b := pair(t)
+				p := packetsOf(b)
+				got := make(chan error, 1)
+				go func() { _, err := b.Receive(forever, nil); got <- err }()
+				for len(p.reading.taken) == 0 {
+					runtime.Gosched()
+				}
+				require.NoError(t, b.Close())
+				require.ErrorIs(t, <-got, os.ErrClosed)
+			}
+		})
+	}
+}
+
+// A timeout on a socket is everybody's who shares it.
+func TestPacketFileHasNoTimeout(t *testing.T) {
+	for name, pair := range packetWays {
+		t.Run(name, func(t *testing.T) {
+			_, b := pair(t)
+			p := packetsOf(b)
+			timeout := func() unix.Timeval {
+				tv, err := unix.GetsockoptTimeval(int(p.sock.fd), unix.SOL_SOCKET, unix.SO_RCVTIMEO)
+				require.NoError(t, err)
+				return *tv
+			}
+			require.True(t, p.sock.withTimeout(func() { require.NotZero(t, timeout()) }))
+			f, err := p.duplicate()
+			require.NoError(t, err)
+			defer f.Close()
+			require.Zero(t, timeout())
+			require.False(t, p.sock.withTimeout(func() { t.Error("it is shared") }))
+			require.Zero(t, timeout())
+			a := make(chan error, 1)
+			go func() { _, err := b.Receive(forever, nil); a <- err }()
+			for len(p.reading.taken) == 0 {
+				runtime.Gosched()
+			}
+			require.NoError(t, b.Close())
+			require.ErrorIs(t, <-a, os.ErrClosed)
+		})
 	}
 }

@@ -9,6 +9,7 @@ type packetConfig struct {
 	most          int
 	send, receive int // buffers
 	perm          fs.FileMode
+	credentials   bool
 }
 
 func packetConfigOf(opts []PacketOption) packetConfig {
@@ -36,3 +37,7 @@ func PacketBuffers(send, receive int) PacketOption {
 // whatever the umask: to connect, a process needs the permission to write. Without it, 0600.
 // An abstract name has no mode: every process in the network namespace may connect.
 func PacketPerm(perm fs.FileMode) PacketOption { return func(c *packetConfig) { c.perm = perm } }
+
+// PacketCredentials has the kernel say of each message who sent it (SO_PASSCRED, unix(7)):
+// ReceiveCredentials.
+func PacketCredentials() PacketOption { return func(c *packetConfig) { c.credentials = true } }

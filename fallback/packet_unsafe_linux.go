@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The system calls of one packet, without the allocations of x/sys/unix. None waits: all
-// have MSG_DONTWAIT, since O_NONBLOCK belongs to the open file description, which another
+// The system calls of one packet, without the allocations of x/sys/unix. Unless they are told to wait
+// they have MSG_DONTWAIT, since O_NONBLOCK belongs to the open file description, which another
 // process may share and change.
 
 var packetZero byte // where a message of no bytes points
@@ -41,11 +41,17 @@ type packetAddress struct {
 const packetNameSize = uint32(unsafe.Sizeof(unix.RawSockaddrAny{}))
 
 // packetRecvfrom is recvfrom(2) with the sender's name. MSG_TRUNC gives the message's true
-// length even if it does not fit.
-func packetRecvfrom(fd uintptr, buf []byte, h *packetHeader) (n int, errno syscall.Errno) {
+// length even if it does not fit. If wait, it waits as long as SO_RCVTIMEO says.
+func packetRecvfrom(fd uintptr, buf []byte, h *packetHeader, wait bool) (n int, errno syscall.Errno) {
 	h.name.size = packetNameSize
-	r, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(packetBase(buf))), uintptr(len(buf)),
-		unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&h.name.raw)), uintptr(unsafe.Pointer(&h.name.size)))
+	var r uintptr
+	if wait {
+		r, _, errno = syscall.Syscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(packetBase(buf))), uintptr(len(buf)),
+			unix.MSG_TRUNC, uintptr(unsafe.Pointer(&h.name.raw)), uintptr(unsafe.Pointer(&h.name.size)))
+	} else {
+		r, _, errno = syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(packetBase(buf))), uintptr(len(buf)),
+			unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&h.name.raw)), uintptr(unsafe.Pointer(&h.name.size)))
+	}
 	if errno != 0 {
 		return 0, errno
 	}
@@ -66,14 +72,25 @@ func packetReceive(fd uintptr, buf []byte) (n int, named bool, errno syscall.Err
 	return int(r), size > 0, 0
 }
 
+// packetPeek says whether there is a message (no errno), and leaves it where it is.
+func packetPeek(fd uintptr) syscall.Errno {
+	_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&packetZero)), 0,
+		unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	return errno
+}
+
 // packetRecvmsg is recvmsg(2) into two buffers and, if control is not nil, with control
 // messages.
-func packetRecvmsg(fd uintptr, first, second, control []byte, h *packetHeader) (n, controlLen, flags int, errno syscall.Errno) {
+func packetRecvmsg(fd uintptr, first, second, control []byte, h *packetHeader, wait bool) (n, controlLen, flags int, errno syscall.Errno) {
 	h.prepare(first, second, control)
 	h.msg.Name = (*byte)(unsafe.Pointer(&h.name.raw))
 	h.msg.Namelen = packetNameSize
+	dontWait := uintptr(unix.MSG_DONTWAIT)
+	if wait {
+		dontWait = 0
+	}
 	r, _, errno := syscall.Syscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&h.msg)),
-		unix.MSG_DONTWAIT|unix.MSG_TRUNC|unix.MSG_CMSG_CLOEXEC)
+		dontWait|unix.MSG_TRUNC|unix.MSG_CMSG_CLOEXEC)
 	h.name.size = h.msg.Namelen
 	controlLen, flags = int(h.msg.Controllen), int(h.msg.Flags)
 	h.forget()

@@ -36,13 +36,13 @@ var (
 // owns from then on; if there is an error, c is still the caller's. It does not block.
 // Errors: EPROTOTYPE for another kind of socket, ENOTCONN, and see PacketMaxMessage.
 func UnixSeqpacket(c *net.UnixConn, opts ...PacketOption) (*SeqpacketConn, error) {
-	file, err := adoptSocket(c)
+	sock, err := adoptSocket(c)
 	if err != nil {
 		return nil, opError(KindUnixSeqpacket, "open", "", err)
 	}
-	s, err := newSeqpacket(file, addressName(c.RemoteAddr()), packetConfigOf(opts))
+	s, err := newSeqpacket(sock, addressName(c.RemoteAddr()), packetConfigOf(opts))
 	if err != nil {
-		file.Close()
+		_ = sock.Close()
 		return nil, err
 	}
 	_ = c.Close()
@@ -52,18 +52,18 @@ func UnixSeqpacket(c *net.UnixConn, opts ...PacketOption) (*SeqpacketConn, error
 // UnixSeqpacketPair makes a connected pair (socketpair(2)), for a child process or to be
 // sent as a descriptor; SeqpacketConn.File gives an end away.
 func UnixSeqpacketPair(opts ...PacketOption) (a, b *SeqpacketConn, err error) {
-	files, err := unixPair(unix.SOCK_SEQPACKET)
+	socks, err := unixPair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return nil, nil, opError(KindUnixSeqpacket, "pair", "", err)
 	}
 	config := packetConfigOf(opts)
-	a, err = newSeqpacket(files[0], "", config)
+	a, err = newSeqpacket(socks[0], "", config)
 	if err == nil {
-		b, err = newSeqpacket(files[1], "", config)
+		b, err = newSeqpacket(socks[1], "", config)
 	}
 	if err != nil {
-		files[0].Close()
-		files[1].Close()
+		_ = socks[0].Close()
+		_ = socks[1].Close()
 		return nil, nil, err
 	}
 	return a, b, nil
@@ -81,16 +81,16 @@ func DialUnixSeqpacket(ctx context.Context, path string, opts ...PacketOption) (
 }
 
 func ownSeqpacket(fd int, name string, config packetConfig) (*SeqpacketConn, error) {
-	f := os.NewFile(uintptr(fd), "seqpacket "+name)
-	c, err := newSeqpacket(f, name, config)
+	sock := newPacketSocket(fd)
+	c, err := newSeqpacket(sock, name, config)
 	if err != nil {
-		f.Close()
+		_ = sock.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func newSeqpacket(sock *os.File, name string, config packetConfig) (*SeqpacketConn, error) {
+func newSeqpacket(sock *packetSocket, name string, config packetConfig) (*SeqpacketConn, error) {
 	c := new(SeqpacketConn)
 	c.kind, c.name = KindUnixSeqpacket, name
 	c.caps = Capabilities{
@@ -116,7 +116,7 @@ func (c *SeqpacketConn) CloseSend() error {
 	if c.closed.Load() || c.sendOver.Swap(true) {
 		return c.failed("close send", os.ErrClosed)
 	}
-	err := controlSocket(c.file, func(fd int) error {
+	err := controlSocket(c.sock, func(fd int) error {
 		return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_WR))
 	})
 	c.writing.interrupt() // the poller is not told of one's own shutdown
@@ -130,21 +130,23 @@ func (c *SeqpacketConn) CloseSend() error {
 // makes a Conn of it again with net.FileConn and UnixSeqpacket. The caller closes it; the Conn remains.
 func (c *SeqpacketConn) File() (*os.File, error) { return c.duplicate() }
 
-func (p *packets) duplicate() (f *os.File, err error) {
-	err = controlSocket(p.file, func(fd int) error {
-		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return os.NewSyscallError("fcntl", err)
-		}
-		f = os.NewFile(uintptr(dup), p.kind.String())
-		return nil
-	})
-	return f, p.failed("duplicate", err)
+func (p *packets) duplicate() (*os.File, error) {
+	if !p.sock.enter() {
+		return nil, p.failed("duplicate", os.ErrClosed)
+	}
+	defer p.sock.leave()
+	if err := p.sock.share(); err != nil {
+		return nil, p.failed("duplicate", err)
+	}
+	fd, err := unix.FcntlInt(p.sock.fd, unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, p.failed("duplicate", os.NewSyscallError("fcntl", err))
+	}
+	return os.NewFile(uintptr(fd), p.kind.String()), nil
 }
 
 // A SeqpacketListener accepts connections. Any number of goroutines may use it at once.
 type SeqpacketListener struct {
-	file   *os.File
 	turn   packetTurn
 	path   string
 	config packetConfig
@@ -156,7 +158,7 @@ type SeqpacketListener struct {
 // live one, or anything else. The options hold for the Conns that come of it.
 func ListenUnixSeqpacket(path string, opts ...PacketOption) (*SeqpacketListener, error) {
 	config := packetConfigOf(opts)
-	fd, err := bindUnix(unix.SOCK_SEQPACKET, path)
+	fd, err := bindUnixWith(unix.SOCK_SEQPACKET, path, config.prepare)
 	if err == nil {
 		if err = permUnix(path, config.perm); err != nil {
 			unix.Close(fd)
@@ -166,13 +168,8 @@ func ListenUnixSeqpacket(path string, opts ...PacketOption) (*SeqpacketListener,
 	if err != nil {
 		return nil, opError(KindUnixSeqpacket, "listen", path, err)
 	}
-	l := &SeqpacketListener{file: os.NewFile(uintptr(fd), path), path: path, config: config}
-	raw, err := l.file.SyscallConn()
-	if err != nil {
-		l.file.Close()
-		return nil, opError(KindUnixSeqpacket, "listen", path, err)
-	}
-	l.turn = packetTurn{taken: make(chan struct{}, 1), deadline: l.file.SetReadDeadline, wait: raw.Read}
+	l := &SeqpacketListener{path: path, config: config}
+	l.turn = newPacketTurn(newPacketSocket(fd), unix.POLLIN)
 	return l, nil
 }
 
@@ -193,14 +190,14 @@ func (l *SeqpacketListener) Accept(ctx context.Context) (*SeqpacketConn, error) 
 	}
 	var fd int
 	var errno error
-	err := l.turn.await(ctx, func(listening uintptr) bool {
+	err := l.turn.awaitLong(ctx, func(listening uintptr) bool {
 		for {
-			fd, _, errno = unix.Accept4(int(listening), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			fd, _, errno = unix.Accept4(int(listening), unix.SOCK_CLOEXEC)
 			if errno != unix.EINTR && errno != unix.ECONNABORTED {
 				return errno != unix.EAGAIN
 			}
 		}
-	}, nil)
+	})
 	if err == nil && errno != nil {
 		err = os.NewSyscallError("accept4", errno)
 	}
@@ -219,6 +216,6 @@ func (l *SeqpacketListener) Close() error {
 	if l.closed.Swap(true) {
 		return opError(KindUnixSeqpacket, "close", l.path, fmt.Errorf("listener: %w", os.ErrClosed))
 	}
-	err := l.file.Close()
+	err := l.turn.sock.Close()
 	return opError(KindUnixSeqpacket, "close", l.path, errors.Join(err, unbindUnix(l.path)))
 }

@@ -167,7 +167,7 @@ func (in *incoming) takeDescriptors() error {
 // pullInPoller waits for bytes as long as it takes.
 func (s *streamConn) pullInPoller(ctx context.Context) error {
 	in := &s.in
-	raw, err := s.sock.enterPoller(false)
+	raw, err := s.sock.enterPoller()
 	if err != nil {
 		return err
 	}

@@ -80,8 +80,36 @@ func (s *streamConn) SyscallConn() (syscall.RawConn, error) {
 		return nil, opError(s.kind, "poll", "", os.ErrClosed)
 	}
 	s.in.exact.Store(true)
-	raw, err := s.sock.enterPoller(true)
-	return raw, opError(s.kind, "poll", "", err)
+	return streamRaw{s.sock}, nil
+}
+
+// A streamRaw has the socket in the poller only while somebody waits there.
+type streamRaw struct{ sock *streamSocket }
+
+func (r streamRaw) Control(f func(fd uintptr)) error {
+	raw, err := r.sock.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(f)
+}
+
+func (r streamRaw) Read(f func(fd uintptr) bool) error {
+	raw, err := r.sock.enterPoller()
+	if err != nil {
+		return err
+	}
+	defer r.sock.leave()
+	return raw.Read(f)
+}
+
+func (r streamRaw) Write(f func(fd uintptr) bool) error {
+	raw, err := r.sock.enterPoller()
+	if err != nil {
+		return err
+	}
+	defer r.sock.leave()
+	return raw.Write(f)
 }
 
 // What there is to do at the end of the direction to send. The higher one contains the lower.

@@ -391,3 +391,39 @@ func TestTCPSetsItsOptionsAndRefusesWhatItLacks(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "the way back", string(msg))
 }
+
+func TestStreamKeepsOutOfThePollerWhatIsOnlyAsked(t *testing.T) {
+	a, b, err := UnixStreamPair()
+	packetPair(t, a, b, err)
+	s := b.(*streamConn)
+	_, err = PeerCredentials(s)
+	require.NoError(t, err)
+	if pidfd, err := PeerPidfd(s); err == nil {
+		pidfd.Close()
+	}
+	require.False(t, s.in.exact.Load(), "it reads ahead as before")
+
+	raw, err := RawConn(b)
+	require.NoError(t, err)
+	require.True(t, s.in.exact.Load())
+	require.NoError(t, raw.Control(func(fd uintptr) { require.EqualValues(t, s.sock.fd, fd) }))
+	require.Nil(t, s.sock.poller)
+	require.NoError(t, raw.Read(func(uintptr) bool { return true }))
+	require.NoError(t, raw.Write(func(uintptr) bool { return true }))
+	require.NotNil(t, s.sock.poller)
+	require.True(t, s.sock.sit())
+	s.sock.rise()
+	require.Nil(t, s.sock.poller, "nobody waits there")
+
+	tried, done := make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		tries := 0
+		done <- raw.Read(func(uintptr) bool { tried <- struct{}{}; tries++; return tries == 2 })
+	}()
+	<-tried
+	require.NoError(t, a.Send(forever, []byte("x")))
+	require.NoError(t, <-done)
+	require.NoError(t, b.Close())
+	require.ErrorIs(t, raw.Read(func(uintptr) bool { return true }), os.ErrClosed)
+	require.Error(t, raw.Control(func(uintptr) { t.Error("it is closed") }))
+}

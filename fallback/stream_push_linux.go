@@ -40,7 +40,7 @@ func (s *streamConn) transmit(ctx context.Context, wait bool) error {
 // pushInPoller waits for room as long as it takes.
 func (s *streamConn) pushInPoller(ctx context.Context) error {
 	o := &s.out
-	raw, err := s.sock.enterPoller(false)
+	raw, err := s.sock.enterPoller()
 	if err != nil {
 		return err
 	}

@@ -32,12 +32,11 @@ type streamSocket struct {
 	// on, so that a socket that is just passed on is as it was.
 	patient atomic.Bool
 
-	polled    atomic.Bool // poller is there, and not pinned
+	polled    atomic.Bool // poller is there
 	mu        sync.Mutex  // guards the rest
 	poller    netSocket   // a duplicate, in the poller
 	pollerRaw syscall.RawConn
-	users     int  // who wait there
-	pinned    bool // it stays there
+	users     int // who wait there
 	closed    bool
 }
 
@@ -96,7 +95,7 @@ func setTimeouts(fd int, d time.Duration) error {
 }
 
 // enterPoller returns the socket in the poller; leave says that its user is done with it.
-func (s *streamSocket) enterPoller(pin bool) (syscall.RawConn, error) {
+func (s *streamSocket) enterPoller() (syscall.RawConn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -122,12 +121,8 @@ func (s *streamSocket) enterPoller(pin bool) (syscall.RawConn, error) {
 			return nil, err
 		}
 	}
-	if pin {
-		s.pinned = true
-	} else {
-		s.users++
-	}
-	s.polled.Store(!s.pinned)
+	s.users++
+	s.polled.Store(true)
 	return s.pollerRaw, nil
 }
 
@@ -140,7 +135,7 @@ func (s *streamSocket) leave() {
 func (s *streamSocket) leavePoller() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.users == 0 && !s.pinned && s.poller != nil {
+	if s.users == 0 && s.poller != nil {
 		s.polled.Store(false)
 		_ = s.poller.Close()
 		s.poller = nil

@@ -51,21 +51,21 @@ var _ Conn = (*UDPConn)(nil)
 func UDP(local, remote string, opts ...UDPOption) (*UDPConn, error) {
 	name := local + ">" + remote
 	config := udpConfigOf(opts)
-	file, to, err := openUDP(local, remote, &config)
+	sock, to, err := openUDP(local, remote, &config)
 	if err != nil {
 		return nil, opError(KindUDP, "open", name, err)
 	}
-	return newUDP(file, name, to, config)
+	return newUDP(sock, name, to, config)
 }
 
 // UDPFrom makes a Conn of a UDP socket of package net, which it owns from then on; if
 // there is an error, c is still the caller's. It sends to where c is connected. It does not block.
 func UDPFrom(c *net.UDPConn, opts ...UDPOption) (*UDPConn, error) {
-	file, err := adoptSocket(c)
+	sock, err := adoptSocket(c)
 	if err != nil {
 		return nil, opError(KindUDP, "open", "", err)
 	}
-	u, err := newUDP(file, addressName(c.LocalAddr()), nil, udpConfigOf(opts))
+	u, err := newUDP(sock, addressName(c.LocalAddr()), nil, udpConfigOf(opts))
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +73,11 @@ func UDPFrom(c *net.UDPConn, opts ...UDPOption) (*UDPConn, error) {
 	return u, nil
 }
 
-// newUDP makes a Conn of file, or closes it. to is where to send if it is not connected.
-func newUDP(file *os.File, name string, to *netip.AddrPort, config udpConfig) (_ *UDPConn, err error) {
+// newUDP makes a Conn of sock, or closes it. to is where to send if it is not connected.
+func newUDP(sock *packetSocket, name string, to *netip.AddrPort, config udpConfig) (_ *UDPConn, err error) {
 	defer func() {
 		if err != nil {
-			file.Close()
+			_ = sock.Close()
 		}
 	}()
 	if config.most < 1 || config.most > UDPMaxPayload-udpTrailer {
@@ -93,7 +93,7 @@ func newUDP(file *os.File, name string, to *netip.AddrPort, config udpConfig) (_
 	u.most, u.trailer = config.most, udpTrailer
 	u.udp = &udpState{ledger: udpLedger{own: own}}
 	var remote netip.AddrPort // where it is connected to
-	err = controlSocket(file, func(fd int) error {
+	err = controlSocket(sock, func(fd int) error {
 		local, err := unix.Getsockname(fd)
 		if err != nil {
 			return os.NewSyscallError("getsockname", err)
@@ -106,12 +106,10 @@ func newUDP(file *os.File, name string, to *netip.AddrPort, config udpConfig) (_
 		}
 		return setPacketBuffers(fd, config.send, config.receive)
 	})
-	if err == nil {
-		err = u.init(file)
-	}
 	if err != nil {
 		return nil, opError(KindUDP, "open", name, err)
 	}
+	u.init(sock)
 	u.udp.connected = remote.IsValid()
 	if to != nil {
 		target := ipAddress(*to, u.udp.six)
@@ -165,9 +163,9 @@ func (u *UDPConn) Stats() UDPStats {
 	u.udp.sending.Lock()
 	s.Sent = u.udp.sequence
 	u.udp.sending.Unlock()
-	if u.enter() {
-		s.Overflow = udpOverflow(u.fd)
-		u.leave()
+	if u.sock.enter() {
+		s.Overflow = udpOverflow(u.sock.fd)
+		u.sock.leave()
 	}
 	return s
 }

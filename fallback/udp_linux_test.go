@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -273,4 +274,46 @@ func TestUDPRefusesBadAddresses(t *testing.T) {
 	defer a.Close()
 	_, err = UDP(a.LocalAddr().String(), "")
 	require.ErrorIs(t, err, unix.EADDRINUSE)
+}
+
+// Who waits in the kernel enters what it has got before anybody receives the next one.
+func TestUDPCountsInOrderWithTwoReceivers(t *testing.T) {
+	a, b := udpPair(t)
+	const bursts, burst = 1000, 4
+	got := make(chan struct{}, burst)
+	done := make(chan error, 2)
+	go func() {
+		for {
+			if _, err := b.Receive(forever, nil); err != nil {
+				done <- err
+				return
+			}
+			got <- struct{}{}
+		}
+	}()
+	go func() {
+		for {
+			switch _, err := b.TryReceive(nil); {
+			case err == nil:
+				got <- struct{}{}
+			case !errors.Is(err, ErrWouldBlock):
+				done <- err
+				return
+			default:
+				runtime.Gosched()
+			}
+		}
+	}()
+	for range bursts {
+		for range burst {
+			require.NoError(t, a.Send(forever, []byte("x")))
+		}
+		for range burst {
+			<-got
+		}
+	}
+	require.NoError(t, b.Close())
+	require.ErrorIs(t, <-done, os.ErrClosed)
+	require.ErrorIs(t, <-done, os.ErrClosed)
+	require.Equal(t, UDPStats{Received: bursts * burst, Senders: 1}, b.Stats())
 }

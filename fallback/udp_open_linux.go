@@ -14,7 +14,7 @@ import (
 
 // openUDP opens the socket. to is where to send if it is not connected. (Package net is not
 // asked: it would bind to all addresses instead of a multicast group's, and permit broadcast.)
-func openUDP(local, remote string, config *udpConfig) (file *os.File, to *netip.AddrPort, err error) {
+func openUDP(local, remote string, config *udpConfig) (sock *packetSocket, to *netip.AddrPort, err error) {
 	near, err := resolveUDP(local)
 	if err != nil {
 		return nil, nil, err
@@ -35,10 +35,11 @@ func openUDP(local, remote string, config *udpConfig) (file *os.File, to *netip.
 	if err != nil {
 		return nil, nil, err
 	}
-	file = os.NewFile(uintptr(fd), "udp")
+	sock = newPacketSocket(fd)
+	opened := sock
 	defer func() {
 		if err != nil {
-			file.Close()
+			_ = opened.Close()
 		}
 	}()
 	if err = setUDPOptions(fd, six, many || near.Addr().IsMulticast(), config); err != nil {
@@ -51,7 +52,7 @@ func openUDP(local, remote string, config *udpConfig) (file *os.File, to *netip.
 	}
 	for _, group := range []netip.Addr{near.Addr(), far.Addr()} {
 		if group.IsMulticast() && !connect {
-			if err = joinUDP(file, group, config.device, true); err != nil && !errors.Is(err, unix.EADDRINUSE) {
+			if err = joinUDP(sock, group, config.device, true); err != nil && !errors.Is(err, unix.EADDRINUSE) {
 				return nil, nil, err
 			}
 			err = nil
@@ -60,19 +61,19 @@ func openUDP(local, remote string, config *udpConfig) (file *os.File, to *netip.
 	switch {
 	case connect:
 		err = os.NewSyscallError("connect", unix.Connect(fd, toSockaddr(far, six)))
-		return file, nil, err
+		return sock, nil, err
 	case remote != "":
-		return file, &far, nil
+		return sock, &far, nil
 	}
-	return file, nil, nil
+	return sock, nil, nil
 }
 
 func socketUDP(six bool) (fd int, err error) {
 	if !six {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		return fd, os.NewSyscallError("socket", err)
 	}
-	fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err == nil { // IPv4 as well
 		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0))
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +21,8 @@ type udpState struct {
 	sending  sync.Mutex
 	sequence uint64 // of the next datagram
 
-	receiving sync.Mutex // around a receive and its entry
+	receiving sync.Mutex // around a receive and its entry, see beginReceive
+	waiting   bool       // somebody is receiving without it
 	ledger    udpLedger
 
 	refusals atomic.Uint64 // that a Send met
@@ -59,6 +61,42 @@ func (u *udpState) send(fd uintptr, c *packetCall) syscall.Errno {
 		u.refusals.Add(1)
 	}
 	return errno
+}
+
+// Datagrams are entered in the order in which they come, so nobody receives between another
+// one's receive and entry: it has receiving. But nobody holds that while it waits in the kernel,
+// of whom there is one at most: it is waiting. Until it is done the others receive nothing.
+// They only look whether there is anything; if so it is the waiting one's, who has been woken.
+
+// beginReceive is called before a system call that receives, wait says of which kind. An
+// errno: it is not to be made.
+func (u *udpState) beginReceive(fd uintptr, wait bool) syscall.Errno {
+	for {
+		u.receiving.Lock()
+		if !u.waiting {
+			break
+		}
+		errno := packetPeek(fd)
+		refused := u.refused(errno)
+		u.receiving.Unlock()
+		if errno != 0 && !refused {
+			return errno
+		}
+		runtime.Gosched()
+	}
+	if wait {
+		u.waiting = true
+		u.receiving.Unlock()
+	}
+	return 0
+}
+
+// endReceive is called after the entry.
+func (u *udpState) endReceive(wait bool) {
+	if wait {
+		u.waiting = false
+	}
+	u.receiving.Unlock()
 }
 
 // receive enters the datagram that c has received, and says whether it is a message.
@@ -108,5 +146,5 @@ func (u *UDPConn) member(op string, group netip.Addr, device string, join bool) 
 	if !group.IsMulticast() {
 		return u.failed(op, fmt.Errorf("%v is no multicast group: %w", group, unix.EINVAL))
 	}
-	return u.failed(op, joinUDP(u.file, group.Unmap(), device, join))
+	return u.failed(op, joinUDP(u.sock, group.Unmap(), device, join))
 }

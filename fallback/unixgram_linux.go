@@ -39,13 +39,13 @@ var (
 // can do is found out: see DatagramConn. Errors: EPROTOTYPE for another kind of socket,
 // EDESTADDRREQ for one that is neither bound nor connected, and see PacketMaxMessage.
 func UnixDatagram(c *net.UnixConn, opts ...PacketOption) (*DatagramConn, error) {
-	file, err := adoptSocket(c)
+	sock, err := adoptSocket(c)
 	if err != nil {
 		return nil, opError(KindUnixDatagram, "open", "", err)
 	}
-	d, err := newDatagram(file, addressName(c.LocalAddr()), "", packetConfigOf(opts))
+	d, err := newDatagram(sock, addressName(c.LocalAddr()), "", packetConfigOf(opts))
 	if err != nil {
-		file.Close()
+		_ = sock.Close()
 		return nil, err
 	}
 	_ = c.Close()
@@ -55,18 +55,18 @@ func UnixDatagram(c *net.UnixConn, opts ...PacketOption) (*DatagramConn, error) 
 // UnixDatagramPair makes a connected pair (socketpair(2)), for a child process or to be
 // sent as a descriptor; DatagramConn.File gives an end away.
 func UnixDatagramPair(opts ...PacketOption) (a, b *DatagramConn, err error) {
-	files, err := unixPair(unix.SOCK_DGRAM)
+	socks, err := unixPair(unix.SOCK_DGRAM)
 	if err != nil {
 		return nil, nil, opError(KindUnixDatagram, "pair", "", err)
 	}
 	config := packetConfigOf(opts)
-	a, err = newDatagram(files[0], "", "", config)
+	a, err = newDatagram(socks[0], "", "", config)
 	if err == nil {
-		b, err = newDatagram(files[1], "", "", config)
+		b, err = newDatagram(socks[1], "", "", config)
 	}
 	if err != nil {
-		files[0].Close()
-		files[1].Close()
+		_ = socks[0].Close()
+		_ = socks[1].Close()
 		return nil, nil, err
 	}
 	return a, b, nil
@@ -78,7 +78,7 @@ func UnixDatagramPair(opts ...PacketOption) (a, b *DatagramConn, err error) {
 // path.
 func ListenUnixDatagram(path string, opts ...PacketOption) (*DatagramConn, error) {
 	config := packetConfigOf(opts)
-	fd, err := bindUnix(unix.SOCK_DGRAM, path)
+	fd, err := bindUnixWith(unix.SOCK_DGRAM, path, config.prepare)
 	if err != nil {
 		return nil, opError(KindUnixDatagram, "listen", path, err)
 	}
@@ -112,17 +112,18 @@ func DialUnixDatagram(local, remote string, opts ...PacketOption) (*DatagramConn
 }
 
 func ownDatagram(fd int, name, path string, config packetConfig) (*DatagramConn, error) {
-	f := os.NewFile(uintptr(fd), "datagram "+name)
-	c, err := newDatagram(f, name, path, config)
+	_ = unix.SetNonblock(fd, false) // for whoever gets it by File
+	sock := newPacketSocket(fd)
+	c, err := newDatagram(sock, name, path, config)
 	if err != nil {
-		f.Close()
+		_ = sock.Close()
 		_ = unbindUnix(path)
 		return nil, err
 	}
 	return c, nil
 }
 
-func newDatagram(sock *os.File, name, path string, config packetConfig) (*DatagramConn, error) {
+func newDatagram(sock *packetSocket, name, path string, config packetConfig) (*DatagramConn, error) {
 	c := &DatagramConn{path: path}
 	c.kind, c.name = KindUnixDatagram, name
 	c.caps = Capabilities{

@@ -8,8 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unixPackets is what seqpacket and datagram sockets share: descriptors.
-type unixPackets struct{ packets }
+// unixPackets is what seqpacket and datagram sockets share: descriptors and credentials.
+type unixPackets struct {
+	packets
+	credentials bool // come with each message
+}
 
 // SendFiles, see the function of this name. At most MaxRights files, more are ErrTooLarge.
 func (p *unixPackets) SendFiles(ctx context.Context, msg []byte, files ...*os.File) error {
@@ -53,7 +56,7 @@ func (p *unixPackets) ReceiveFiles(ctx context.Context, dst []byte) ([]byte, []*
 }
 
 // start prepares p over a connected or bound UNIX socket of this type.
-func (p *unixPackets) start(sock *os.File, typ int, config packetConfig) error {
+func (p *unixPackets) start(sock *packetSocket, typ int, config packetConfig) error {
 	err := controlSocket(sock, func(fd int) error {
 		have, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 		if err != nil {
@@ -62,11 +65,16 @@ func (p *unixPackets) start(sock *os.File, typ int, config packetConfig) error {
 		if have != typ {
 			return fmt.Errorf("a socket of another type: %w", unix.EPROTOTYPE)
 		}
+		if p.credentials = config.credentials; p.credentials {
+			if err := passCredentials(fd); err != nil {
+				return err
+			}
+		}
 		p.most, err = configurePackets(fd, config)
 		return err
 	})
 	if err == nil {
-		err = p.init(sock)
+		p.init(sock)
 	}
 	return err
 }
@@ -91,8 +99,7 @@ func hasUnixName(fd int) (bool, error) {
 	return ok && u.Name != "" && u.Name != "@", nil // @ is what x/sys/unix makes of none
 }
 
-// connectUnix makes a non-blocking socket, gives it that name if any, and connects it to
-// path. A full backlog of a listening one (EAGAIN) is waited for, until ctx ends.
+// connectUnix makes a socket, gives it that name if any, and connects it to path. A full backlog of a listening one (EAGAIN) is waited for, until ctx ends.
 func connectUnix(ctx context.Context, typ int, local, path string) (fd int, err error) {
 	if err := checkUnixName(path); err != nil {
 		return -1, err
@@ -110,35 +117,35 @@ func connectUnix(ctx context.Context, typ int, local, path string) (fd int, err 
 		autobind(fd)
 	}
 	for pause := (packetPause{}); ; {
-		err := unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 		switch err {
 		case nil:
-			return fd, nil
+			if err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, false)); err == nil {
+				return fd, nil
+			}
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
-			if err := pause.sleep(ctx); err != nil {
-				unix.Close(fd)
-				return -1, err
+			if err = pause.sleep(ctx); err == nil {
+				continue
 			}
-			continue
+		default:
+			err = os.NewSyscallError("connect", err)
 		}
 		unix.Close(fd)
-		if local != "" {
-			_ = unbindUnix(local)
-		}
-		return -1, os.NewSyscallError("connect", err)
+		_ = unbindUnix(local)
+		return -1, err
 	}
 }
 
-// unixPair is socketpair(2), as files that the poller knows.
-func unixPair(typ int) (files [2]*os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+// unixPair is socketpair(2).
+func unixPair(typ int) (socks [2]*packetSocket, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return files, os.NewSyscallError("socketpair", err)
+		return socks, os.NewSyscallError("socketpair", err)
 	}
 	for i, fd := range fds {
-		files[i] = os.NewFile(uintptr(fd), "socketpair")
+		socks[i] = newPacketSocket(fd)
 	}
-	return files, nil
+	return socks, nil
 }

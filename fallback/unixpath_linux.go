@@ -38,6 +38,11 @@ const (
 // starter who stopped halfway), EINVAL for an empty name or one with a NUL, ENAMETOOLONG
 // over 107 bytes, and what socket, bind, listen, open and flock give.
 func bindUnix(typ int, path string) (fd int, err error) {
+	return bindUnixWith(typ, path, func(int) error { return nil })
+}
+
+// bindUnixWith is bindUnix that prepares the socket before it has the name.
+func bindUnixWith(typ int, path string, prepare func(fd int) error) (fd int, err error) {
 	if err := checkUnixName(path); err != nil {
 		return -1, err
 	}
@@ -45,9 +50,11 @@ func bindUnix(typ int, path string) (fd int, err error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if path[0] == '@' {
+	switch err = prepare(fd); {
+	case err != nil:
+	case path[0] == '@':
 		err = bindListen(fd, typ, path)
-	} else {
+	default:
 		err = bindPath(fd, typ, path)
 	}
 	if err != nil {
