@@ -5,7 +5,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +12,7 @@ import (
 	"github.com/shmchan/shmchan/futexsem"
 )
 
-func futexWakeAll(word *uint32) { _, _ = futexsem.FutexWake(word, 1<<30) }
+func futexWakeAll(word *uint32) { futexsem.FutexWakeAll(word) }
 
 // osYield lets another process run, if one wants to.
 func osYield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
@@ -27,35 +26,14 @@ func usableCPUs() int {
 	return max(1, set.Count())
 }
 
-// membarrier(2) commands, Linux 4.16.
-const (
-	membarrierGlobalExpedited         = 1 << 1
-	membarrierRegisterGlobalExpedited = 1 << 2
-)
+// hasMembarrier registers this process for the fences that others ask for.
+func hasMembarrier() bool { return futexsem.RegisterFence() }
 
-// hasMembarrier registers this process, once, for the fences that others ask for.
-var hasMembarrier = sync.OnceValue(func() bool {
-	_, _, e := unix.Syscall(unix.SYS_MEMBARRIER, membarrierRegisterGlobalExpedited, 0, 0)
-	return e == 0
-})
+// Fence implements ring.Env.
+func (k *core) Fence() { futexsem.Fence() }
 
-// Fence implements ring.Env. Without membarrier(2) (an old kernel, a seccomp filter)
-// it waits for longer than a running CPU can keep a store in its store buffer;
-// a CPU that is not running has drained it at its context switch.
-func (k *core) Fence() {
-	if hasMembarrier() {
-		if _, _, e := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobalExpedited, 0, 0); e == 0 {
-			return
-		}
-	}
-	time.Sleep(2 * time.Millisecond)
-}
-
-var fenceWord atomic.Uint32
-
-// fullFence orders the stores before it and the loads after it, for a process
-// that membarrier cannot reach.
-func fullFence() { fenceWord.Add(1) }
+// fullFence is for a process that Fence cannot reach.
+func fullFence() { futexsem.FullFence() }
 
 // identity is what a seat says of this process, so that others can watch it.
 var identity = sync.OnceValue(func() (id struct {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/shmchan/shmchan/futexsem"
 	"github.com/shmchan/shmchan/ring"
 	"github.com/shmchan/shmchan/shm"
 )
@@ -92,7 +93,7 @@ const (
 
 func shmConn(ctx context.Context, uc *net.UnixConn, o ShmOptions) (_ *ShmConn, err error) {
 	mine := memFrame{kind: KindShm, max: uint64(o.MaxMessage), room: uint64(o.Space), addr: uint64(o.Messages)}
-	if hasMembarrier() {
+	if futexsem.RegisterFence() {
 		mine.flags |= memMembarrier
 	}
 	s, err := memBegin(ctx, uc, mine)
@@ -211,7 +212,7 @@ func (c *ShmConn) watch() {
 	c.lost.Store(true)
 	for _, s := range []*shmSide{&c.out, &c.in} {
 		ring.Stir(s.ev)
-		futexWakeAll(s.ev)
+		futexsem.FutexWakeAll(s.ev)
 	}
 }
 
@@ -219,7 +220,7 @@ func (c *ShmConn) watch() {
 func (c *ShmConn) stirPeer() {
 	for _, ev := range []*uint32{c.out.q.RecvEvent(), c.in.q.SendEvent()} {
 		ring.Stir(ev)
-		futexWakeAll(ev)
+		futexsem.FutexWakeAll(ev)
 	}
 }
 
@@ -227,7 +228,7 @@ func (c *ShmConn) stirPeer() {
 func (c *ShmConn) stirOwn() {
 	for _, s := range []*shmSide{&c.out, &c.in} {
 		ring.Stir(s.ev)
-		futexWakeAll(s.ev)
+		futexsem.FutexWakeAll(s.ev)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/shmchan/shmchan/futexsem"
 	"github.com/shmchan/shmchan/ring"
 )
 
@@ -109,11 +110,11 @@ func (c *ShmConn) put(op *shmOp) ring.Status {
 	copy(b, op.msg)
 	s.PublishBytes(len(op.msg))
 	if c.fenced {
-		shmFullFence()
+		futexsem.FullFence()
 	}
 	if a := q.RecvAttention(); a != 0 {
 		if a&ring.EventWait != 0 && ring.Notify(q.RecvEvent()) {
-			futexWakeAll(q.RecvEvent())
+			futexsem.FutexWakeAll(q.RecvEvent())
 		}
 		if a&ring.EventClosing != 0 && s.Sent(1) < 1 {
 			if c.closed.Load() {
@@ -146,10 +147,10 @@ func (c *ShmConn) get(op *shmOp) ring.Status {
 	r.Advance()
 	memRaceReceive()
 	if c.fenced {
-		shmFullFence()
+		futexsem.FullFence()
 	}
 	if q.SendAttention() != 0 && ring.Notify(q.SendEvent()) {
-		futexWakeAll(q.SendEvent())
+		futexsem.FutexWakeAll(q.SendEvent())
 	}
 	return ring.OK
 }
@@ -195,7 +196,7 @@ func shmStirAtEnd(ctx context.Context, ev *uint32) func() {
 	stop := context.AfterFunc(ctx, func() {
 		defer close(finished)
 		ring.Stir(ev)
-		futexWakeAll(ev)
+		futexsem.FutexWakeAll(ev)
 	})
 	return func() {
 		if !stop() {

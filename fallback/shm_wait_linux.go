@@ -22,39 +22,16 @@ func (shmEnv) Alive(int) bool { return true }
 // Pause implements ring.Env.
 func (shmEnv) Pause(int) { runtime.Gosched() }
 
-// Fence implements ring.Env: membarrier(2) if both processes are registered for it. If
+// Fence implements ring.Env: the kernel's fence if both processes are registered for it. If
 // not, both fence by hand after each message, and this side's own fence is all that is
 // missing here.
 func (e shmEnv) Fence() {
 	if e.c.fenced {
-		shmFullFence()
+		futexsem.FullFence()
 		return
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobalExpedited, 0, 0); errno != 0 {
-		// It could be had a moment ago, so a seccomp filter has come since. What
-		// is in another CPU's store buffer is out within this time.
-		time.Sleep(2 * time.Millisecond)
-	}
+	futexsem.Fence()
 }
-
-// membarrier(2) commands, Linux 4.16.
-const (
-	membarrierGlobalExpedited         = 1 << 1
-	membarrierRegisterGlobalExpedited = 1 << 2
-)
-
-// hasMembarrier registers this process, once, for the fences that others ask for.
-var hasMembarrier = sync.OnceValue(func() bool {
-	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierRegisterGlobalExpedited, 0, 0)
-	return errno == 0
-})
-
-var shmFenceWord atomic.Uint32
-
-// shmFullFence orders the stores before it and the loads after it: a locked instruction.
-func shmFullFence() { shmFenceWord.Add(1) }
-
-func futexWakeAll(ev *uint32) { _, _ = futexsem.FutexWake(ev, 1<<30) }
 
 // shmSleep sleeps while the word is val; it may also wake for nothing.
 func shmSleep(ev *uint32, val uint32) { _ = futexsem.FutexWait(ev, val, -1) }
@@ -91,7 +68,7 @@ func (s *shmSpin) try(attempt func() ring.Status) ring.Status {
 			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		} else {
 			for range 10 {
-				shmFenceWord.Load()
+				s.credit.Load()
 			}
 		}
 		if st := attempt(); !shmWaits(st) {

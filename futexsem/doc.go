@@ -3,9 +3,10 @@
 //
 // It has two layers.
 //
-// [FutexWait] and [FutexWake] are futex(2) itself, without
+// [FutexWait], [FutexWake] and [FutexWakeAll] are futex(2) itself, without
 // FUTEX_PRIVATE_FLAG, so that they work between processes. The rest of shmchan
-// builds its waiting on them.
+// builds its waiting on them, and on [Fence], which lets those who wake do without a
+// fence of their own.
 //
 // [Sem] is a POSIX semaphore (sem_overview(7)) that needs no cgo: the bytes it
 // keeps in shared memory and what it does with them are those of the GNU C
@@ -45,6 +46,6 @@
 // process with SIGBUS. Whoever may write to a semaphore can also set it to any
 // value. The file mode is the only fence; give it to whom you trust.
 //
-// The package compiles everywhere; anywhere but on Linux each function returns
-// errors.ErrUnsupported.
+// The package compiles everywhere; anywhere but on Linux each function that returns an
+// error returns errors.ErrUnsupported.
 package futexsem

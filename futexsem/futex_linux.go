@@ -97,6 +97,10 @@ func FutexWake(addr *uint32, n int) (int, error) {
 	return woken, nil
 }
 
+// FutexWakeAll is [FutexWake] of all who sleep on the word, for words that must be mapped:
+// EFAULT, the only error there is, would mean that nobody can sleep there.
+func FutexWakeAll(addr *uint32) { _, _ = futexWake(addr, opWake, wakeAll, 0) }
+
 // futexWakeBits wakes all who sleep on the word with one of the bits.
 func futexWakeBits(addr *uint32, bits uint32) {
 	// EFAULT, the only failure, would mean that nobody can sleep there.

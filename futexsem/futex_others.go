@@ -18,3 +18,6 @@ func FutexWait(addr *uint32, val uint32, timeout time.Duration) error {
 func FutexWake(addr *uint32, n int) (int, error) {
 	return 0, errors.ErrUnsupported
 }
+
+// FutexWakeAll does nothing on this system, where nobody can sleep on a word.
+func FutexWakeAll(addr *uint32) {}

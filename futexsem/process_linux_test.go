@@ -24,6 +24,7 @@ func init() { // not in the declaration: the roles call what reads it
 				check(s.Post())
 			}
 		},
+		"cheap side":   cheapSide,
 		"steady taker": steadyTaker,
 		"fickle taker": fickleTaker,
 		"open":         openAndPost,

@@ -22,3 +22,9 @@ func TestElsewhereNothingIsSupported(t *testing.T) {
 	_, err = FutexWake(new(uint32), 1)
 	require.ErrorIs(t, err, errors.ErrUnsupported)
 }
+
+func TestElsewhereThereIsNoFence(t *testing.T) {
+	require.False(t, RegisterFence())
+	Fence()
+	FutexWakeAll(new(uint32))
+}
