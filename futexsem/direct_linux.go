@@ -26,8 +26,9 @@ const (
 	pokesBeforeHelp = 100
 )
 
-// direct is what a Sleeper needs for it.
+// direct is what a Sleeper needs for it, and home what it needs to be shared.
 type direct struct {
+	home   *sharedThread // which had its last word
 	vec    []waitv
 	word   *uint32 // in state plain and poked
 	bits   uint32

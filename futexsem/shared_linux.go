@@ -36,7 +36,7 @@ const (
 	// A round costs about 60 ns for each word that the thread holds, so
 	// as long as there are few threads they hold few words each.
 	sharedFew     = 16
-	sharedThreads = 16
+	sharedThreads = 32
 
 	// sharedIdle is how long a thread without words stays.
 	sharedIdle = 100 * time.Millisecond
@@ -50,7 +50,7 @@ type sharedThread struct {
 
 	// Under pool.mu:
 	load     int
-	atRoom   int         // index in pool.room, or -1
+	atRoom   int         // index in pool.room, or -1: full, or ended
 	sweeping bool        // sweeper will run
 	sweeper  *time.Timer // calls sweep
 
@@ -67,11 +67,16 @@ var pool struct {
 	room  []*sharedThread
 }
 
-// reserve chooses a thread for one more word: the one with the least of the last few
-// that have room, or a new one.
-func reserve() *sharedThread {
+// reserve chooses a thread for one more word: home, where the Sleeper's words were the last
+// time, if there is room, because that thread may be just about to build anew; or
+// the one with the least of the last few that have room; or a new one.
+func reserve(home *sharedThread) *sharedThread {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
+	if home != nil && home.atRoom >= 0 {
+		home.take()
+		return home
+	}
 	var t *sharedThread
 	for _, x := range pool.room[max(0, len(pool.room)-sharedThreads):] {
 		if t == nil || x.load < t.load {
@@ -85,11 +90,16 @@ func reserve() *sharedThread {
 		pool.count++
 		go t.run()
 	}
+	t.take()
+	return t
+}
+
+// take counts one more word. pool.mu is held.
+func (t *sharedThread) take() {
 	t.load++
 	if t.load == sharedMost {
 		t.leaveRoom()
 	}
-	return t
 }
 
 // giveBack undoes n reservations, after the registrations have left the table.
@@ -171,7 +181,8 @@ func register(r *registration) {
 		scanned.register(r)
 		return
 	}
-	t := reserve()
+	t := reserve(r.sleeper.home)
+	r.sleeper.home = t
 	t.mu.Lock()
 	t.add(r)
 	t.kick()

@@ -2,6 +2,7 @@ package futexsem
 
 import (
 	"math"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -189,3 +190,6 @@ func TestWaitIsFutexWait(t *testing.T) {
 		require.ErrorIs(t, Wait(wordAt(hole, 0), 0, -1), unix.EFAULT)
 	})
 }
+
+// threads counts those of this process.
+func threads() int { return len(must(os.ReadDir("/proc/self/task"))) }
