@@ -34,12 +34,17 @@ func force(t testing.TB, w way) {
 		t.Skip("no futex_waitv here")
 	}
 	require.Zero(t, seats.Load())
-	seatLimit.Store(w.seats)
-	waitvGone.Store(w.noWaitv)
+	choose(w)
 	t.Cleanup(func() {
 		seatLimit.Store(0)
 		waitvGone.Store(false)
 	})
+}
+
+// choose makes sleepers use w.
+func choose(w way) {
+	seatLimit.Store(w.seats)
+	waitvGone.Store(w.noWaitv)
 }
 
 // eachWay runs f once for each way.
