@@ -62,8 +62,7 @@ func benchmarkWake(b *testing.B, n int) {
 	}
 	used := cpuTime() - before
 	b.ReportMetric(0, "ns/op")
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "µs-median")
+	b.ReportMetric(float64(median(took).Nanoseconds())/1e3, "µs-median")
 	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "µs-p99")
 	b.ReportMetric(float64(used.Nanoseconds())/1e3/float64(len(took)), "cpu-µs/wake")
 	b.ReportMetric(float64(threads()), "threads")
@@ -84,4 +83,10 @@ func cpuTime() time.Duration {
 	var u unix.Rusage
 	check(unix.Getrusage(unix.RUSAGE_SELF, &u))
 	return time.Duration(unix.TimevalToNsec(u.Utime) + unix.TimevalToNsec(u.Stime))
+}
+
+// median sorts.
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
 }
