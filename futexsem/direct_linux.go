@@ -19,7 +19,7 @@ import (
 
 const (
 	// seatsShared is how many sleep directly where there are shared threads, seatsScanned
-	// where there is only the scan.
+	// where there is only the scan. A direct sleeper wakes 5 µs sooner; a thread each is the price.
 	seatsShared  = 8
 	seatsScanned = 64
 

@@ -20,23 +20,50 @@ import (
 //     finds the control word changed or is woken by it: the thread builds anew.
 //  2. A registration that leaves stays in the kernel's vector until the thread
 //     builds the next. Its wake-up then finds that the registration is in another table
-//     or none, and is dropped. If its memory is unmapped and the kernel is entered with it,
-//     the answer is EFAULT, and the thread builds anew.
+//     or none, and is dropped. Once asleep the kernel looks at no word, unless a signal or a tracer makes
+//     it begin again. If the memory is unmapped by then, the answer is EFAULT, and
+//     the thread builds anew. If something else is mapped there, the kernel reads 4 bytes of it: most
+//     likely they differ, and the thread builds anew; or it waits on them, and is woken for nothing at worst.
+//     That takes a wake-up away from nobody, since who wakes sleepers wakes all, and private futexes
+//     (FUTEX_PRIVATE_FLAG) are others even at the same address.
 //  3. load counts the registrations in the table and those on their way there; it
 //     changes under the pool's mutex, and a thread ends only with a load of 0, under the same.
 //     So nobody adds to a thread that has ended.
 //  4. What is fired is out of the table before the kernel is entered again, so
 //     a word that stays changed does not make a thread run in circles.
+//  5. Who adds while a kick is on its way does not kick again (inside is false by then). The
+//     kick comes when its goroutine runs on, so the addition may be late by that, not lost.
 //
 // Order of the mutexes: none is taken while another is held.
+//
+// Measured on two cores of an AMD EPYC, Linux 6.18, in use by others: the median from the change of a
+// word to when its sleeper runs; the processor time for waking one and its falling asleep
+// again, idle processors woken and put to sleep included; threads that hold words. Medians of three
+// interleaved runs of BenchmarkWake:
+//
+//	sleepers   direct          shared                   io_uring
+//	       1   10 µs   73 µs   15 µs   33 µs   1        24 µs   57 µs   1
+//	     100   19 µs  165 µs   18 µs   86 µs   7        24 µs   60 µs   1
+//	    1000   –               26 µs  107 µs  32        28 µs   59 µs   1
+//	   10000   –               50 µs  204 µs  79        31 µs   60 µs   1
+//
+// 10,000 asleep for 10 s: 93 threads with those of the runtime, 0.2 ms of processor time.
+//
+// io_uring (IORING_OP_FUTEX_WAIT, Linux 6.7) was tried, with one thread in
+// io_uring_enter, and left out. Its completions are made by the thread that has
+// submitted, so that has to be a locked one, and the goroutine that it wakes runs in another:
+// one more hand-over, 6 to 9 µs, where sleepers are few. It is the better one from a thousand
+// words on, clearly so at ten thousand. But kernel.io_uring_disabled and the seccomp
+// profiles of containers refuse it, so what is here has to be there, and to be good
+// enough, anyway; and what is good enough need not be there twice.
 
 const (
 	sharedMost = waitvMost - 1 // words of a thread: one entry is for the control word
 
-	// A round costs about 60 ns for each word that the thread holds, so
-	// as long as there are few threads they hold few words each.
-	sharedFew     = 16
-	sharedThreads = 32
+	// A round, and so each wake-up, costs 0.1 to 0.4 µs for each word that the thread
+	// holds, so as long as there are few threads they hold few words each.
+	sharedFew     = 16 // words, until
+	sharedThreads = 32 // there are so many threads
 
 	// sharedIdle is how long a thread without words stays.
 	sharedIdle = 100 * time.Millisecond

@@ -47,8 +47,7 @@ type Word struct {
 //
 // The words must stay mapped while the Sleeper sleeps on them, and may be unmapped
 // as soon as Sleep or Unwatch has returned: nothing in this process reads
-// or writes them then. (The kernel may be asked to compare the address once more,
-// which fails, or finds another mapping there; neither does harm.)
+// or writes them then.
 type Sleeper struct {
 	state uint32        // one of the states below; a private futex word when asleep
 	c     chan struct{} // at most one value: look again
@@ -185,7 +184,12 @@ func (s *Sleeper) park(words []Word, timeout time.Duration) (timedOut bool) {
 	}
 	select {
 	case <-s.c:
-		s.timer.Stop()
+		if !s.timer.Stop() {
+			select {
+			case <-s.timer.C: // with GODEBUG=asynctimerchan=1 it is there still
+			default:
+			}
+		}
 	case <-s.timer.C:
 		timedOut = true
 	}
