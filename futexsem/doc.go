@@ -1,12 +1,18 @@
 // Package futexsem answers one question: how does a goroutine sleep on a word
 // of shared memory, and who wakes it?
 //
-// It has two layers.
+// It has three layers.
 //
 // [FutexWait], [FutexWake] and [FutexWakeAll] are futex(2) itself, without
 // FUTEX_PRIVATE_FLAG, so that they work between processes. The rest of shmchan
 // builds its waiting on them, and on [Fence], which lets those who wake do without a
 // fence of their own.
+//
+// [Wait] and [Sleeper] are for processes with many sleepers, of which only the first few take a
+// thread along, and a Sleeper sleeps on several words. Ten thousand goroutines
+// asleep are some eighty threads where the kernel has futex_waitv(2) (Linux 5.16). Where it
+// has not, or a seccomp filter refuses it, and on other systems, words are read every few
+// milliseconds, past the first 64 sleepers.
 //
 // [Sem] is a POSIX semaphore (sem_overview(7)) that needs no cgo: the bytes it
 // keeps in shared memory and what it does with them are those of the GNU C
@@ -18,7 +24,7 @@
 // # Who should not use it
 //
 // Goroutines of one process want a Go channel, sync.Cond or a weighted
-// semaphore from golang.org/x/sync: a goroutine blocked in this package holds
+// semaphore from golang.org/x/sync: a goroutine blocked in FutexWait or on a Sem holds
 // an operating-system thread for as long as it sleeps, and the runtime gives up
 // at 10,000 threads. Processes that pass data want the package channel of this
 // module. Processes that may be killed while they hold or wait for something
@@ -47,5 +53,5 @@
 // value. The file mode is the only fence; give it to whom you trust.
 //
 // The package compiles everywhere; anywhere but on Linux each function that returns an
-// error returns errors.ErrUnsupported.
+// error returns errors.ErrUnsupported, and a Sleeper scans its words.
 package futexsem

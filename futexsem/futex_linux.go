@@ -11,8 +11,11 @@ import (
 const (
 	opWait       = 0
 	opWake       = 1
+	opCmpRequeue = 4
 	opWaitBitset = 9
 	opWakeBitset = 10
+
+	opPrivate = 128 // FUTEX_PRIVATE_FLAG
 
 	matchAny = math.MaxUint32 // FUTEX_BITSET_MATCH_ANY: what plain WAIT and WAKE use
 
