@@ -311,6 +311,7 @@ func (p *plan[T]) join(obj *shm.Object) (*Chan[T], error) {
 	k.raceDone = done
 	k.eyes = k.q.NewDesk()
 	k.meetDesks = make(chan struct{}, k.q.MeetingDesks())
+	k.meetWants = make(chan struct{}, meetWants)
 	if err := k.join(); err != nil {
 		done()
 		return nil, err
