@@ -5,6 +5,7 @@ import (
 	"iter"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shmchan/shmchan/fallback"
 	"github.com/shmchan/shmchan/ring"
@@ -22,6 +23,7 @@ type Chan[T any] struct {
 	elems    bool       // putElem and getElem may be tried first
 	raw      bool       // codec reads shared memory directly: []byte and string
 	headers  *sync.Pool // of *T, for RecvFunc
+	spare    atomic.Pointer[T] // for Select
 }
 
 // Len is how many messages are in the channel, as of one instant: those that wait

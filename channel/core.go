@@ -25,6 +25,7 @@ type core struct {
 	name     string
 	kind     kind
 	obj      *shm.Object
+	id       [2]uint64 // of obj, the same in all processes
 	capacity uint64
 	q        *ring.Queue
 

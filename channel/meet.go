@@ -205,10 +205,23 @@ func (o *offer) tryBring() ring.Status {
 	until := time.Now().Add(giveTime)
 	for n := 0; !k.q.Settled(o.ticket); n++ {
 		pause(n)
-		if n&63 == 63 && (k.detached.Load() || time.Now().After(until)) {
-			if k.q.Withdraw(o.ticket) {
-				o.made = false
+		declined := k.q.Declined(o.ticket)
+		if declined || n&63 == 63 && (k.detached.Load() || time.Now().After(until)) {
+			if !k.q.Withdraw(o.ticket) {
+				continue
+			}
+			o.made = false
+			if !declined {
 				return ring.Full
+			}
+			// A Select that has chosen otherwise: is there another receiver?
+			t, st := o.d.Offer(o.extent, false)
+			if st != ring.OK {
+				return st
+			}
+			o.ticket, o.made = t, true
+			if ring.Attention(k.q.RecvEvent()) {
+				k.notifyRecv()
 			}
 		}
 	}

@@ -79,6 +79,10 @@ func (s *side) join(p *place) {
 		s.lead(p)
 		return
 	}
+	s.enqueue(p)
+}
+
+func (s *side) enqueue(p *place) {
 	p.state.Store(placeQueued)
 	p.prev = s.last
 	if s.last == nil {
@@ -110,6 +114,20 @@ func (s *side) quit(p *place) {
 		}
 	}
 	p.state.Store(placeOut)
+}
+
+// handOn lets the next in the queue lead instead of p, which goes to its end.
+func (s *side) handOn(p *place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := s.first
+	if p.state.Load() != placeLeads || next == nil {
+		return
+	}
+	s.unlink(next)
+	s.lead(next)
+	s.enqueue(p)
+	next.w.Wake() // P2
 }
 
 func (s *side) unlink(p *place) {
