@@ -51,7 +51,7 @@ func (c *Chan[T]) giveBack(v *T) {
 func (c *Chan[T]) trySendCase(cs *Case) (ring.Status, error) {
 	var st ring.Status
 	if c.codec == nil {
-		st = c.trySend(c.valueOf(cs))
+		st = c.trySend(valueOf[T](cs))
 	} else {
 		st = c.core.tryBytes(cs.data)
 	}
@@ -59,7 +59,7 @@ func (c *Chan[T]) trySendCase(cs *Case) (ring.Status, error) {
 }
 
 // valueOf is the T that the case sends.
-func (c *Chan[T]) valueOf(cs *Case) *T {
+func valueOf[T any](cs *Case) *T {
 	if cs.v != nil {
 		return (*T)(cs.v)
 	}
@@ -69,7 +69,7 @@ func (c *Chan[T]) valueOf(cs *Case) *T {
 // outgoingOf is what the case sends on a rendezvous.
 func (c *Chan[T]) outgoingOf(cs *Case) outgoing {
 	if c.codec == nil {
-		return outgoing{elem: elemBytes(c.valueOf(cs))}
+		return outgoing{elem: elemBytes(valueOf[T](cs))}
 	}
 	return outgoing{data: cs.data}
 }
@@ -100,7 +100,7 @@ func (c *Chan[T]) zeroCase(cs *Case) {
 // overCase is the case of a handle that runs over a Conn.
 func (c *Chan[T]) overCase(cs *Case) carrier {
 	if cs.kind == caseSend {
-		return overSendCase[T]{c, *c.valueOf(cs)}
+		return overSendCase[T]{c, *valueOf[T](cs)}
 	}
 	v := (*T)(cs.v)
 	if v == nil {

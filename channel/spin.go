@@ -36,15 +36,19 @@ type spinner struct {
 	mark   atomic.Uint32 // messages passed when the last wait began
 	credit atomic.Int32  // rises when spinning won, falls when it did not
 	misses atomic.Uint32
+
+	wins, losses atomic.Uint64 // for Stats
 }
 
 func (s *spinner) won() {
+	s.wins.Add(1)
 	if c := s.credit.Load(); c < spinCredit {
 		s.credit.Store(c + 1)
 	}
 }
 
 func (s *spinner) missed() {
+	s.losses.Add(1)
 	if c := s.credit.Load(); c > -spinCredit {
 		s.credit.Store(c - 1)
 	}

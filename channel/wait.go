@@ -160,4 +160,3 @@ func (k *core) lookAround() {
 	defer k.leave()
 	k.sweep()
 }
-
