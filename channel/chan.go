@@ -5,6 +5,7 @@ import (
 	"iter"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shmchan/shmchan/fallback"
 	"github.com/shmchan/shmchan/ring"
@@ -14,14 +15,18 @@ import (
 // Create, Attach, New or FromFile; end it with Detach. All methods may be called by
 // any number of goroutines at once, but for the sends and receives of an SPSC
 // channel (see SPSC). A Chan must not be copied.
+//
+// As for Go's own channels, whose types In and Out have, the compiler refuses a T over 64 kB.
 type Chan[T any] struct {
 	core     *core
 	codec    Codec[T] // nil: T lies in its slot as it is
 	transfer transfer
-	fast     bool       // putFast and getFast may be tried first
-	elems    bool       // putElem and getElem may be tried first
-	raw      bool       // codec reads shared memory directly: []byte and string
-	headers  *sync.Pool // of *T, for RecvFunc
+	fast     bool                  // putFast and getFast may be tried first
+	elems    bool                  // putElem and getElem may be tried first
+	raw      bool                  // codec reads shared memory directly: []byte and string
+	headers  *sync.Pool            // of *T, for RecvFunc
+	spare    atomic.Pointer[T]     // for Select
+	port     atomic.Pointer[ports] // In and Out
 }
 
 // Len is how many messages are in the channel, as of one instant: those that wait
@@ -39,7 +44,13 @@ func (c *Chan[T]) Cap() int { return int(c.core.capacity) }
 func (c *Chan[T]) Name() string { return c.core.name }
 
 // Stats is what a channel and this handle have seen. After Detach it is zero.
-func (c *Chan[T]) Stats() Stats { return c.core.stats() }
+func (c *Chan[T]) Stats() Stats {
+	s := c.core.stats()
+	if p := c.port.Load(); p != nil {
+		s.OutHeld = int(p.held.Load())
+	}
+	return s
+}
 
 // File returns a new open file of the channel, to be passed to another process, by
 // exec's ExtraFiles or SCM_RIGHTS, for FromFile. The caller closes it.
@@ -50,9 +61,14 @@ func (c *Chan[T]) File() (*os.File, error) {
 
 // Close closes the channel for everyone, in every process, as close(ch): no Send
 // succeeds any more (ErrClosed), receivers take what is there and then end. It
-// does not wait, also when the channel is full. A second Close, by anyone, is
+// does not wait, also when the channel is full (but see In). A second Close, by anyone, is
 // ErrClosed. The name, and the memory of this handle, stay: see Unlink, Detach.
-func (c *Chan[T]) Close() error { return opError("close", c.core.name, c.core.closeAll()) }
+func (c *Chan[T]) Close() error {
+	if p := c.port.Load(); p != nil {
+		p.flush()
+	}
+	return opError("close", c.core.name, c.core.closeAll())
+}
 
 // Detach lets go of the channel in this process; it lives on for the others, and
 // under its name. Goroutines blocked in this handle return with ErrDetached at once,
@@ -71,8 +87,12 @@ type Stats struct {
 	Senders     int           // of these, handles that have sent
 	Receivers   int           // of these, handles that have received
 	Loans       int           // places that loans hold
+	OutHeld     int           // messages that Out of this handle holds: 0 or 1
 	Sleeps      uint64        // times that this handle went to sleep in the kernel
 	Wakes       uint64        // times that this handle woke others
+	Spurious    uint64        // sleeps of this handle that ended with nothing changed
+	SpinsWon    uint64        // waits of this handle that ended while it spun
+	SpinsLost   uint64        // waits that it spun for in vain
 	Closed      bool          // the channel has been closed
 	Carrier     fallback.Kind // what the channel runs on
 }
@@ -130,6 +150,9 @@ func (k *core) stats() Stats {
 	s.Redelivered, s.Loans = k.q.Redelivered(), k.q.Loans()
 	s.Sleeps = k.sendSide.sleeps.Load() + k.recvSide.sleeps.Load()
 	s.Wakes = k.sendSide.wakes.Load() + k.recvSide.wakes.Load()
+	s.Spurious = k.sendSide.spurious.Load() + k.recvSide.spurious.Load()
+	s.SpinsWon = k.sendSide.spin.wins.Load() + k.recvSide.spin.wins.Load()
+	s.SpinsLost = k.sendSide.spin.losses.Load() + k.recvSide.spin.losses.Load()
 	s.Closed = k.q.IsClosed() || k.kind.spsc() && k.q.Closing()
 	return s
 }

@@ -25,6 +25,7 @@ type core struct {
 	name     string
 	kind     kind
 	obj      *shm.Object
+	id       [2]uint64 // of obj, the same in all processes
 	capacity uint64
 	q        *ring.Queue
 
@@ -55,6 +56,7 @@ type core struct {
 	oldLoans           *loan         // those to be used again
 	oneLoan            atomic.Bool   // SPSC rendezvous: a loan is out
 	meetDesks          chan struct{} // rendezvous: a token for each desk in use
+	meetWants          chan struct{} // rendezvous: a token for each receiver that may leave a want
 	sendSide, recvSide side
 	signal             atomic.Pointer[signal] // WaitFD: nil until it is called
 
@@ -156,6 +158,8 @@ func (k *core) detach() error {
 	k.mu.Unlock()
 	k.abortLoans()
 	k.stirAll()
+	k.sendSide.rouse()
+	k.recvSide.rouse()
 	if k.kind.spsc() {
 		k.Fence()
 		for atomic.LoadUint32(&k.inSend) != 0 || atomic.LoadUint32(&k.inRecv) != 0 {

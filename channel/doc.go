@@ -79,7 +79,19 @@
 // back, Detach aborts. Where the capacity is over 1024, at most 1023 places can be out
 // at once, on loan or held by RecvFunc when senders have come around to them.
 //
-// There are no select cases and no real Go channels for a handle yet.
+// # Select
+//
+// [Select] waits for one of several cases: channels of this package, of any type, capacity and
+// carrier, to send and to receive, beside ordinary Go channels ([GoRecvCase], [GoSendCase]),
+// and with a context. [Chan.In] and [Chan.Out] are real Go channels for a real select
+// statement.
+//
+// A deadline is a context: RecvContext with context.WithTimeout is what SetDeadline and Read
+// are on a net.Conn, and GoRecvCase(time.After(d), nil, nil) is the timeout case in a Select. Only monotonic
+// time counts.
+//
+// A blocked call of any kind costs no CPU. The first few of a process sleep in the kernel with a
+// thread each; past these, a hundred and more of them share one.
 //
 // # Which T, and how it crosses
 //
@@ -154,8 +166,7 @@
 //
 // Goroutines of one process have Go's channels, which work with select. Machines need a
 // network. Programs that must not lose messages when a receiver dies need
-// acknowledgements of their own, or RecvFunc. Who has thousands of handles that all wait
-// should know that each direction that sleeps has a thread.
+// acknowledgements of their own, or RecvFunc.
 //
 // Linux only, little-endian; elsewhere everything compiles and returns
 // errors.ErrUnsupported. See futex(2), membarrier(2), pidfd_open(2), fcntl_locking(2), memfd_create(2)

@@ -65,17 +65,5 @@ func startTime(pid int) (uint64, bool) {
 	return n, err == nil
 }
 
-// sleepOn sleeps until the word is not val any more, or somebody wakes us. With
-// members that cannot be watched it asks for them every askEvery.
-func (k *core) sleepOn(ev *uint32, val uint32) {
-	if !k.watch.mustAsk() {
-		_ = futexsem.FutexWait(ev, val, -1)
-		return
-	}
-	if futexsem.FutexWait(ev, val, askEvery) == unix.ETIMEDOUT {
-		k.sweep()
-	}
-}
-
 // askEvery is how often a sleeper asks the kernel for members it cannot watch.
 const askEvery = 5 * time.Millisecond

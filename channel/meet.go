@@ -205,10 +205,23 @@ func (o *offer) tryBring() ring.Status {
 	until := time.Now().Add(giveTime)
 	for n := 0; !k.q.Settled(o.ticket); n++ {
 		pause(n)
-		if n&63 == 63 && (k.detached.Load() || time.Now().After(until)) {
-			if k.q.Withdraw(o.ticket) {
-				o.made = false
+		declined := k.q.Declined(o.ticket)
+		if declined || n&63 == 63 && (k.detached.Load() || time.Now().After(until)) {
+			if !k.q.Withdraw(o.ticket) {
+				continue
+			}
+			o.made = false
+			if !declined {
 				return ring.Full
+			}
+			// A Select that has chosen otherwise: is there another receiver?
+			t, st := o.d.Offer(o.extent, false)
+			if st != ring.OK {
+				return st
+			}
+			o.ticket, o.made = t, true
+			if ring.Attention(k.q.RecvEvent()) {
+				k.notifyRecv()
 			}
 		}
 	}
@@ -274,54 +287,28 @@ func (k *core) blockMeet(ctx context.Context, send bool, attempt func() ring.Sta
 	if send {
 		s, ev = &k.sendSide, k.q.SendEvent()
 	}
-	var done <-chan struct{}
-	if ctx != nil {
-		done = ctx.Done()
-		defer k.stirAtEnd(ctx, ev)()
-	}
+	w := getWaiter()
+	defer idleWaiters.Put(w)
+	defer w.endWith(ctx)()
+	s.join(&w.place)
+	defer s.quit(&w.place)
 	for {
-		w := s.join()
-		if w == nil {
-			st, err := k.leadMeet(ctx, s, ev, attempt)
-			s.mu.Lock()
-			s.leading = false
-			s.mu.Unlock()
-			s.broadcast() // one of them leads now
-			return st, err
+		leads, val := w.place.leads(), uint32(0)
+		if leads {
+			val = ring.PrepareWait(ev)
+			s.rouse() // what changes from now on ends the leader's sleep
 		}
-		if st := attempt(); !waits(st) {
-			s.abandon(w)
-			return st, nil
-		}
-		select {
-		case <-w.turn:
-		case <-done:
-			s.abandon(w)
-			return ring.OK, ctx.Err()
-		case <-k.gone:
-			s.abandon(w)
-			return statusDetached, nil
-		}
-		if st := attempt(); !waits(st) {
-			return st, nil
-		}
-	}
-}
-
-// leadMeet sleeps on the futex on behalf of all waiters of its side.
-func (k *core) leadMeet(ctx context.Context, s *side, ev *uint32, attempt func() ring.Status) (ring.Status, error) {
-	for {
-		val := ring.PrepareWait(ev)
-		s.broadcast()
 		if st := attempt(); !waits(st) {
 			return st, nil
 		}
 		if st, err := k.interrupted(ctx); st != ring.OK || err != nil {
 			return st, err
 		}
-		s.sleeps.Add(1)
-		k.watch.ensure(k)
-		k.sleepOn(ev, val)
+		if leads {
+			k.sleepOn(ctx, w, s, ev, val)
+		} else {
+			w.Sleep(nil, -1)
+		}
 	}
 }
 
@@ -427,6 +414,32 @@ func (c *Chan[T]) takeMet(h *ring.Held, v *T) ring.Status {
 	return c.decode(private, v)
 }
 
+// meetWants is how many receivers of one handle may have left a want at once. The
+// others wait for one of these to end: they would take the slots from other processes,
+// and all who have one look whenever something changes.
+const meetWants = ring.MeetingSlots / 2
+
+// mayWant waits for the right to leave a want, which is given back to k.meetWants.
+func (k *core) mayWant(ctx context.Context) (ring.Status, error) {
+	select {
+	case k.meetWants <- struct{}{}:
+		return ring.OK, nil
+	default:
+	}
+	var done <-chan struct{}
+	if ctx != nil {
+		done = ctx.Done()
+	}
+	select {
+	case k.meetWants <- struct{}{}:
+		return ring.OK, nil
+	case <-done:
+		return ring.OK, ctx.Err()
+	case <-k.gone:
+		return statusDetached, nil
+	}
+}
+
 // meetHold waits for a value on a rendezvous and holds it. The caller is inside.
 func (k *core) meetHold(ctx context.Context) (ring.Held, ring.Status, error) {
 	if k.q.SPSC() {
@@ -434,6 +447,10 @@ func (k *core) meetHold(ctx context.Context) (ring.Held, ring.Status, error) {
 			return ring.Held{}, st, nil
 		}
 	}
+	if st, err := k.mayWant(ctx); err != nil || st != ring.OK {
+		return ring.Held{}, st, err
+	}
+	defer func() { <-k.meetWants }()
 	w := want{k: k}
 	var h ring.Held
 	attempt := func() ring.Status {

@@ -303,6 +303,7 @@ func (p *plan[T]) join(obj *shm.Object) (*Chan[T], error) {
 	k.fenced = k.kind.spsc() && !hasMembarrier()
 	k.users.Store(1)
 	k.pins.Store(1)
+	k.id[0], k.id[1] = obj.ID()
 	sync, done := raceSyncFor(obj, g)
 	if k.q, err = ring.Attach(obj.Bytes(), g, k, sync); err != nil {
 		done()
@@ -311,6 +312,7 @@ func (p *plan[T]) join(obj *shm.Object) (*Chan[T], error) {
 	k.raceDone = done
 	k.eyes = k.q.NewDesk()
 	k.meetDesks = make(chan struct{}, k.q.MeetingDesks())
+	k.meetWants = make(chan struct{}, meetWants)
 	if err := k.join(); err != nil {
 		done()
 		return nil, err

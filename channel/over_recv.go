@@ -319,10 +319,10 @@ func (c *Chan[T]) recvBatchOver(op string, buf []T) (n int, err error) {
 }
 
 // recvFuncOver is RecvFunc.
-func (c *Chan[T]) recvFuncOver(op string, f func(*T) error) (err error) {
+func (c *Chan[T]) recvFuncOver(ctx context.Context, op string, f func(*T) error) (err error) {
 	o := c.core.over
 	buf := scratches.Get().(*[]byte)
-	payload, err := o.next(never, true, buf)
+	payload, err := o.next(ctx, true, buf)
 	if err != nil {
 		scratches.Put(buf)
 		return c.overError(op, err)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/shmchan/shmchan/futexsem"
 )
 
 // What Select needs of one direction of a handle, whatever it runs on:
@@ -24,11 +26,18 @@ type carrier interface {
 }
 
 // waker is the one place where a Select waits for all its cases.
-type waker struct{ c chan struct{} }
+type waker struct {
+	c       chan struct{}
+	sleeper *futexsem.Sleeper // instead of c
+}
 
-func newWaker() *waker { return &waker{make(chan struct{}, 1)} }
+func newWaker() *waker { return &waker{c: make(chan struct{}, 1)} }
 
 func (w *waker) wake() {
+	if w.sleeper != nil {
+		w.sleeper.Wake()
+		return
+	}
 	select {
 	case w.c <- struct{}{}:
 	default: // it has been woken already

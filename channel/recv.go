@@ -249,10 +249,25 @@ func (c *Chan[T]) getOther(v *T) ring.Status {
 		return st
 	}
 	defer c.core.leave()
-	if c.codec == nil {
-		return c.takeElem(&h, v)
+	return c.takeAny(&h, v)
+}
+
+// tryChosen asks the Selects that would send.
+func (c *Chan[T]) tryChosen(v *T) ring.Status {
+	h, st := c.core.meetNow(true)
+	if st != ring.OK {
+		return st
 	}
-	return c.takeMet(&h, v)
+	defer c.core.leave()
+	return c.takeAny(&h, v)
+}
+
+// takeAny takes what is held, on a rendezvous.
+func (c *Chan[T]) takeAny(h *ring.Held, v *T) ring.Status {
+	if c.codec == nil {
+		return c.takeElem(h, v)
+	}
+	return c.takeMet(h, v)
 }
 
 // recvPlain takes an element, waiting if need be. ctx may be nil.
@@ -420,6 +435,9 @@ func (c *Chan[T]) TryRecv() (v T, err error) {
 		c.core.lookAround()
 		if st = c.tryRecv(p); st == ring.Empty {
 			st = c.settleClosed(func() ring.Status { return c.tryRecv(p) })
+		}
+		if st == ring.Empty && c.core.kind.meeting() {
+			st = c.tryChosen(p)
 		}
 	}
 	switch st {

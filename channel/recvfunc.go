@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"time"
 	"unsafe"
 
@@ -21,7 +22,18 @@ import (
 //
 // The memory may be written to by any process that has the channel: check what
 // you read, and read once what you check.
-func (c *Chan[T]) RecvFunc(f func(*T) error) error {
+func (c *Chan[T]) RecvFunc(f func(*T) error) error { return c.recvFunc(never, f) }
+
+// RecvFuncContext is RecvFunc whose wait for a message ends when ctx does, with ctx.Err().
+// It does not end f.
+func (c *Chan[T]) RecvFuncContext(ctx context.Context, f func(*T) error) error {
+	if err := ctx.Err(); err != nil {
+		return opError("receive", c.core.name, err)
+	}
+	return c.recvFunc(ctx, f)
+}
+
+func (c *Chan[T]) recvFunc(ctx context.Context, f func(*T) error) error {
 	const op = "receive"
 	k := c.core
 	if !k.enter() {
@@ -30,11 +42,11 @@ func (c *Chan[T]) RecvFunc(f func(*T) error) error {
 	defer k.leave()
 	switch {
 	case k.over != nil:
-		return c.recvFuncOver(op, f)
+		return c.recvFuncOver(ctx, op, f)
 	case k.kind.spsc():
-		return c.recvFuncSPSC(op, f)
+		return c.recvFuncSPSC(ctx, op, f)
 	}
-	h, st, err := c.hold(op)
+	h, st, err := c.hold(ctx, op)
 	if err != nil {
 		return err
 	}
@@ -60,14 +72,14 @@ func (c *Chan[T]) RecvFunc(f func(*T) error) error {
 }
 
 // hold waits for a message and holds it.
-func (c *Chan[T]) hold(op string) (h ring.Held, st ring.Status, err error) {
+func (c *Chan[T]) hold(ctx context.Context, op string) (h ring.Held, st ring.Status, err error) {
 	k := c.core
 	if k.kind.meeting() {
-		h, st, err = k.meetHold(never)
+		h, st, err = k.meetHold(ctx)
 		return h, st, opError(op, k.name, err)
 	}
 	if h, st = k.tryHold(); waits(st) {
-		err = k.await(never, op, false, func() ring.Status {
+		err = k.await(ctx, op, false, func() ring.Status {
 			h, st = k.tryHold()
 			return st
 		})
@@ -172,13 +184,13 @@ func (c *Chan[T]) callDecoded(b []byte, f func(*T) error) error {
 }
 
 // recvFuncSPSC needs no hold: the message stays at the head until Advance.
-func (c *Chan[T]) recvFuncSPSC(op string, f func(*T) error) error {
+func (c *Chan[T]) recvFuncSPSC(ctx context.Context, op string, f func(*T) error) error {
 	k := c.core
 	var h ring.Held
 	attempt := func() ring.Status { return c.frontSPSC(&h) }
 	st := attempt()
 	if waits(st) {
-		if err := k.await(never, op, false, attempt); err != nil {
+		if err := k.await(ctx, op, false, attempt); err != nil {
 			return err
 		}
 		st = ring.OK

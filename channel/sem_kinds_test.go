@@ -339,7 +339,7 @@ func TestSemManyKindsOfT(t *testing.T) {
 	semRoundTrips(t, "struct{}", struct{}{}, struct{}{})
 	semRoundTrips(t, "named empty struct", empty{})
 	semRoundTrips(t, "[0]byte", [0]byte{})
-	semRoundTrips(t, "a mebibyte", semBig(1), semBig(200))
+	semRoundTrips(t, "64 kB", semBig(1), semBig(200))
 	semRoundTrips(t, "linked list", node{1, &node{2, &node{3, nil}}})
 	semRoundTrips(t, "map", map[string]int{"a": 1, "b": 2})
 	semRoundTrips(t, "slice", []uint32{1, 2, 3})
@@ -352,7 +352,7 @@ func TestSemManyKindsOfT(t *testing.T) {
 	semRoundTrips(t, "duration", time.Second)
 }
 
-func semBig(b byte) (v [1 << 20]byte) {
+func semBig(b byte) (v [1<<16 - 1]byte) {
 	for i := range v {
 		v[i] = b + byte(i>>8)
 	}

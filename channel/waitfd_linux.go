@@ -173,9 +173,7 @@ func (s *signal) watch() {
 		if s.raise() != ring.Empty || k.detached.Load() {
 			return
 		}
-		k.recvSide.sleeps.Add(1)
-		k.watch.ensure(k)
-		k.sleepOn(ev, val)
+		k.sleepOn(never, nil, &k.recvSide, ev, val)
 	}
 }
 

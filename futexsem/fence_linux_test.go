@@ -20,7 +20,6 @@ const (
 	fenceWordSaw  = 512 // what the child saw of the parent's
 )
 
-func wordAt(mem []byte, off int) *uint32 { return overlay(mem[off:]).word() }
 
 // plainStore is a store and no more, where one can be had: Go's atomic one is a fence on amd64.
 //

@@ -71,26 +71,27 @@ const (
 const (
 	line = 128
 
-	offRecvEvent  = 2048           // u32 futex word: what receivers sleep on
-	offSendEvent  = 2048 + line    // u32 futex word: what senders sleep on
-	offControl    = 2048 + 2*line  // read-mostly words
-	offClosed     = offControl     // u32, 1 once closed (MPMC, rendezvous: a hint; the C mark is the truth)
-	offReturned   = offControl + 4 // u32, records in state recReturned
-	offEverSent   = offControl + 8 // u32, 1 once a sender has been
-	offEverRecv   = offControl + 12
-	offMembers    = offControl + 16 // u32, bumped whenever somebody joins or leaves
-	offLoans      = offControl + 20 // u32, records in state recLoan
-	offRedeliver  = offControl + 24 // u64, messages given out again
-	offTail       = 2048 + 3*line   // u64 SPSC: the truth; else a hint
-	offHead       = 2048 + 4*line   // u64 SPSC: the truth; else a hint
-	offLock       = 2048 + 5*line   // u64 owner of the slow path
-	offJournal    = 2048 + 6*line   // 8 × u64, what the lock's owner is about to do
-	offSpaceHead  = 2048 + 7*line   // u64 virtual unit position
-	offClosedAt   = 2048 + 8*line   // u64 SPSC: 1 + number of messages that count
-	offSenderSeat = 2048 + 9*line   // u64 SPSC: who sends
-	offRecvSeat   = offSenderSeat + 8
-	offPad        = 2048 + 10*line // u64 packed: lap<<32 | unit from which the rest of the lap is skipped
-	headerSize    = 4096
+	offRecvEvent    = 2048           // u32 futex word: what receivers sleep on
+	offSendEvent    = 2048 + line    // u32 futex word: what senders sleep on
+	offControl      = 2048 + 2*line  // read-mostly words
+	offClosed       = offControl     // u32, 1 once closed (MPMC, rendezvous: a hint; the C mark is the truth)
+	offReturned     = offControl + 4 // u32, records in state recReturned
+	offEverSent     = offControl + 8 // u32, 1 once a sender has been
+	offEverRecv     = offControl + 12
+	offMembers      = offControl + 16 // u32, bumped whenever somebody joins or leaves
+	offLoans        = offControl + 20 // u32, records in state recLoan
+	offRedeliver    = offControl + 24 // u64, messages given out again
+	offEverChoosing = offControl + 32 // u32, rendezvous: 1 once a Select has had a case that sends
+	offTail         = 2048 + 3*line   // u64 SPSC: the truth; else a hint
+	offHead         = 2048 + 4*line   // u64 SPSC: the truth; else a hint
+	offLock         = 2048 + 5*line   // u64 owner of the slow path
+	offJournal      = 2048 + 6*line   // 8 × u64, what the lock's owner is about to do
+	offSpaceHead    = 2048 + 7*line   // u64 virtual unit position
+	offClosedAt     = 2048 + 8*line   // u64 SPSC: 1 + number of messages that count
+	offSenderSeat   = 2048 + 9*line   // u64 SPSC: who sends
+	offRecvSeat     = offSenderSeat + 8
+	offPad          = 2048 + 10*line // u64 packed: lap<<32 | unit from which the rest of the lap is skipped
+	headerSize      = 4096
 )
 
 // Sizes of table entries.
@@ -120,12 +121,13 @@ const (
 
 // The offsets of an entry's fields are asserted by these struct types.
 type seatEntry struct {
-	word    uint64 // incarnation<<8 | seat flags; written by the seat's holder, swept by anyone under the lock
-	pid     uint32 // the holder's process id in its own namespace, to watch it; never proof
-	holds   uint32 // RecvFunc calls under way; written by the holder
-	start   uint64 // the holder's start time, clock ticks since boot, so that a reused pid is seen
-	nsInode uint64 // its PID namespace
-	_       [4]uint64
+	word     uint64 // incarnation<<8 | seat flags; written by the seat's holder, swept by anyone under the lock
+	pid      uint32 // the holder's process id in its own namespace, to watch it; never proof
+	holds    uint32 // RecvFunc calls under way; written by the holder
+	start    uint64 // the holder's start time, clock ticks since boot, so that a reused pid is seen
+	nsInode  uint64 // its PID namespace
+	choosing uint32 // Selects under way that may give something to a want (rendezvous); written by the holder
+	_        [7]uint32
 }
 
 type deskEntry struct {
@@ -153,6 +155,7 @@ var (
 	_ [recordSize]byte = [unsafe.Sizeof(recordEntry{})]byte{}
 	_ [headerSize - offPad - 8]byte
 	_ [16]byte = [unsafe.Offsetof(seatEntry{}.start)]byte{}
+	_ [32]byte = [unsafe.Offsetof(seatEntry{}.choosing)]byte{}
 	_ [32]byte = [unsafe.Offsetof(deskEntry{}.freePos)]byte{}
 	_ [48]byte = [unsafe.Offsetof(deskEntry{}.freeWord)]byte{}
 	_ [16]byte = [unsafe.Offsetof(recordEntry{}.pos)]byte{}

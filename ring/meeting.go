@@ -13,6 +13,7 @@ import (
 //	EMPTY → WANT(receiver)          a receiver finds no offer, and waits
 //	WANT → GIVEN(desk) → HELD → …   a sender meets a want
 //	OFFER, WANT, GIVEN → EMPTY      withdrawn
+//	GIVEN → OFFER                   declined: the receiver has taken something else (choose.go)
 //	HELD → OFFER                    the receiver failed or died
 //
 // Each arrow is one CAS. EMPTY is of the next lap, so a settled position is
@@ -22,8 +23,8 @@ import (
 //
 //	M1  Who enqueues at the tail has seen every unsettled position before it, and
 //	    none was of the other kind. A new one can only appear at the tail, where
-//	    the CAS would fail. (One exception: HELD → OFFER. Who does it wakes all
-//	    receivers, and those that wait look for offers again.)
+//	    the CAS would fail. (Two exceptions: HELD → OFFER, GIVEN → OFFER. Who does that
+//	    wakes all receivers, and those that wait look for offers again.)
 //	M2  At most `slots` positions are unsettled.
 //	M3  C on the word at the tail closes the rendezvous, and keeps everybody from
 //	    enqueueing. A sender that meets a want does not come to the tail: it looks at
@@ -39,6 +40,11 @@ type Ticket struct {
 // the first in the wanted state; found is false when it reaches the tail, whose
 // slot's word is then w: EMPTY, or of the lap before when all slots are unsettled.
 func (d *Desk) seek(state uint64) (c cursor, w uint64, found bool, st Status) {
+	return d.seekBut(state, nil)
+}
+
+// seekBut is seek that passes over the positions of the tickets.
+func (d *Desk) seekBut(state uint64, but []Ticket) (c cursor, w uint64, found bool, st Status) {
 	q := d.q
 	front := true
 	c = d.head
@@ -55,7 +61,7 @@ func (d *Desk) seek(state uint64) (c cursor, w uint64, found bool, st Status) {
 				d.head = c
 			}
 			continue
-		case a == 0 && w&stateMask == state:
+		case a == 0 && w&stateMask == state && !contains(but, c):
 			return c, w, true, OK
 		case a == 0 && w&stateMask == stateEmpty, a == -1 && w&stateMask > stateBare:
 			return c, w, false, OK

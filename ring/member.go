@@ -51,6 +51,7 @@ func (q *Queue) Leave() {
 		atomic.CompareAndSwapUint64(u64(q.base, off), me, 0)
 	}
 	atomic.StoreUint32(&q.seatT[q.seat].holds, 0)
+	atomic.StoreUint32(&q.seatT[q.seat].choosing, 0)
 	atomic.StoreUint64(&q.seatT[q.seat].word, q.inc<<8)
 	atomic.AddUint32(u32(q.base, offMembers), 1)
 }
@@ -173,6 +174,7 @@ func (q *Queue) sweepSeat(s int) bool {
 		q.Again() // it died in RecvFunc; the message stands where it stood
 	}
 	atomic.StoreUint32(&q.seatT[s].holds, 0)
+	atomic.StoreUint32(&q.seatT[s].choosing, 0)
 	q.recount()
 	return done
 }
