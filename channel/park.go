@@ -153,16 +153,3 @@ func (s *side) rouse() {
 		p.w.Wake()
 	}
 }
-
-// waiting says how many are in the queue or lead.
-func (s *side) waiting() (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.leader != nil {
-		n++
-	}
-	for p := s.first; p != nil; p = p.next {
-		n++
-	}
-	return n
-}

@@ -20,7 +20,6 @@ const (
 	fenceWordSaw  = 512 // what the child saw of the parent's
 )
 
-
 // plainStore is a store and no more, where one can be had: Go's atomic one is a fence on amd64.
 //
 //go:noinline
