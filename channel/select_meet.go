@@ -158,7 +158,9 @@ func (s *selection) answer(o *offer) ring.Status {
 				o.close(true)
 				return off
 			}
-			// A receiver has it in hand.
+			// A receiver has it in hand, so nothing else will be chosen, unless it fails:
+			// those who wait for this Select need not.
+			s.refuseAll()
 			if !o.finish(s.ctx) {
 				return ring.Full
 			}
@@ -227,6 +229,13 @@ func (s *selection) sleepBound(o *offer, timeout time.Duration) {
 // answered says whether the receiver that the value was given to has taken or declined it.
 func (o *offer) answered() bool { return o.k.q.Settled(o.ticket) || o.k.q.Declined(o.ticket) }
 
+// refuseAll takes back the Select's wants.
+func (s *selection) refuseAll() {
+	for i := range s.places {
+		s.places[i].refuse()
+	}
+}
+
 // give ends what a place has left in a rendezvous: its want, with what was given to it.
 func (p *sidePlace) give() {
 	if !p.k.kind.meeting() {
@@ -236,6 +245,11 @@ func (p *sidePlace) give() {
 		p.k.q.Choosing(-1)
 		return
 	}
+	p.refuse()
+}
+
+// refuse takes back the want, or declines what was given to it.
+func (p *sidePlace) refuse() {
 	if p.want.made && !p.k.q.Refuse(p.want.ticket) {
 		p.k.notifyRecv()
 		p.k.notifySend()
