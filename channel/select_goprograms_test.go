@@ -103,31 +103,47 @@ func TestSelectStress(t *testing.T) {
 }
 
 // As TestNonblockSelectRace: while one of two channels always has a message, Default is
-// not chosen, though the message that was there is taken during the call.
+// not chosen, though the message moves from one to the other during the call.
 func TestSelectWithDefaultSeesOneMoment(t *testing.T) {
-	n := 5000
-	if testing.Short() {
-		n = 1000
+	n := 200_000
+	if testing.Short() || raceBuild {
+		n = 20_000
 	}
-	a, a2 := twoHandles[int](t, 1)
-	b, b2 := twoHandles[int](t, 1)
-	for range n {
-		require.NoError(t, a.Send(1))
-		chosen := make(chan int)
-		go func() {
-			i, err := Select(t.Context(), RecvCase(a2, nil, nil), RecvCase(b2, nil, nil), Default())
-			if err != nil {
-				t.Error(err)
+	a, a2 := twoHandles[int](t, 2)
+	b, b2 := twoHandles[int](t, 2)
+	ctx := within(t)
+	require.NoError(t, a.Send(1))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		from, to := a, b
+		for {
+			select {
+			case <-stop:
+				return
+			default:
 			}
-			chosen <- i
-		}()
-		require.NoError(t, b.Send(1))
-		_, _ = a.TryRecv()
-		if <-chosen == 2 {
-			t.Fatal("no case was ready")
+			// Now it is in both, and then in the other alone.
+			if err := to.SendContext(ctx, 1); err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := from.RecvContext(ctx); err != nil {
+				t.Error(err)
+				return
+			}
+			from, to = to, from
 		}
-		_, _ = b.TryRecv()
+	})
+	back := [2]*Chan[int]{a2, b2}
+	for range n {
+		i, err := Select(ctx, RecvCase(a2, nil, nil), RecvCase(b2, nil, nil), Default())
+		require.NoError(t, err)
+		require.NotEqual(t, 2, i, "no case was ready")
+		require.NoError(t, back[i].SendContext(ctx, 1)) // as it was, before the next look
 	}
+	close(stop)
+	wg.Wait()
 }
 
 // As test/chan/doubleselect.go: a message that is sent with Select is sent once.
