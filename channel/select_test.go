@@ -45,13 +45,14 @@ func TestSelectReceivesWhatIsSentLater(t *testing.T) {
 		b, b2 := twoHandles[string](t, capacity, opts...)
 		ctx := within(t)
 		for i := range 200 {
-			go func() {
+			var wg sync.WaitGroup
+			wg.Go(func() {
 				if i%2 == 0 {
 					a2.Send(i)
 				} else {
 					b2.Send(fmt.Sprint(i))
 				}
-			}()
+			})
 			var n int
 			var s string
 			var ok bool
@@ -59,6 +60,7 @@ func TestSelectReceivesWhatIsSentLater(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.Equal(t, i%2, chosen)
+			wg.Wait() // SPSC: one at a time
 			if chosen == 0 {
 				require.Equal(t, i, n)
 			} else {

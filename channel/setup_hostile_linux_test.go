@@ -42,6 +42,10 @@ func TestStrangersAreDroppedAndDisturbNobody(t *testing.T) {
 	for i := range many {
 		many[i] = pipe
 	}
+	first := setupDial[uint64](t, path) // then the listener waits in the poller, by a duplicate
+	taken, _ := setupAccept(t, l)
+	require.NoError(t, first.Detach())
+	require.NoError(t, taken.Detach())
 	before := openDescriptors()
 	for _, stranger := range []struct {
 		does string
