@@ -85,8 +85,8 @@ func semBadCapacity[T any](t *testing.T, capacity int, mayServe bool) {
 }
 
 func TestSemASizeThatOverflowsIsAnError(t *testing.T) {
-	type large = [1<<16 - 64]byte
-	for _, capacity := range []int{math.MaxInt, math.MaxInt >> 15, math.MaxInt>>16 + 1} {
+	type large = [1 << 15]byte
+	for _, capacity := range []int{math.MaxInt, math.MaxInt >> 14, math.MaxInt>>15 + 1} {
 		semBadCapacity[large](t, capacity, false)
 		c, err := channel.New[[]byte](capacity, channel.MaxMessage(1<<20), channel.Space(math.MaxInt))
 		semFails(t, c, err, "new")
