@@ -72,17 +72,25 @@ var roleMasses = role("masses", func(c *child, a masses) {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	time.Sleep(100 * time.Millisecond) // what is still on its way
+	cpu := func() (d time.Duration, switches int64) {
+		var r syscall.Rusage
+		c.must(syscall.Getrusage(syscall.RUSAGE_SELF, &r))
+		return time.Duration(r.Utime.Nano() + r.Stime.Nano()), int64(r.Nvcsw) //nolint:unconvert // 32 bits wide on 386
+	}
+	for { // until all others have come to rest, too
+		before, _ := cpu()
+		time.Sleep(100 * time.Millisecond)
+		if after, _ := cpu(); after-before < time.Millisecond {
+			break
+		}
+	}
 	threads, err := os.ReadDir("/proc/self/task")
 	c.must(err)
-	var before, after syscall.Rusage
-	c.must(syscall.Getrusage(syscall.RUSAGE_SELF, &before))
+	spent, switched := cpu()
 	time.Sleep(a.Idle)
-	c.must(syscall.Getrusage(syscall.RUSAGE_SELF, &after))
+	spentSince, switchedSince := cpu()
 	c.say("idle", massesReport{
-		Channels: n, Threads: len(threads),
-		CPU:      time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()),
-		Switches: int64(after.Nvcsw - before.Nvcsw),
+		Channels: n, Threads: len(threads), CPU: spentSince - spent, Switches: switchedSince - switched,
 	})
 	seen := make([]bool, waiters)
 	for i := range waiters {

@@ -235,7 +235,7 @@ func checkFilesDropped(t testing.TB, c carrier) {
 			}
 			s.wait(t, "SendFiles")
 		}
-		if after := countFiles(); after != before {
+		if after := countFiles(); after > before { // fewer: what a check before let go of a moment later
 			t.Fatalf("%d descriptors before 20 messages with files, %d after", before, after)
 		}
 		mustCarry(t, from, to, 1)
@@ -295,7 +295,7 @@ func checkFilesLimit(t testing.TB, c carrier) {
 			t.Errorf("ReceiveFiles with room for one of three descriptors: %q, %d files, no error", msg, len(files))
 		}
 		closeFiles(files)
-		if after := countFiles(); after != before {
+		if after := countFiles(); after > before { // fewer: what a check before let go of a moment later
 			t.Errorf("%d descriptors before, %d after ReceiveFiles: %v", before, after, err)
 		}
 		t.Logf("without room for descriptors: %v", err)
