@@ -63,9 +63,8 @@ func (k task) do() error {
 		err = echo(c)
 	case "send":
 		s := begin(func() ([]byte, error) { return nil, k.send(c) })
-		for k.Full && s.settle(time.Now().Add(time.Hour)) {
+		for full := k.Full; full && s.settle(time.Now().Add(time.Hour)); full = false {
 			fmt.Println("full")
-			k.Full = false
 		}
 		<-s.done
 		err = s.err
