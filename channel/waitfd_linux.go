@@ -67,7 +67,7 @@ type signal struct {
 //
 // Until WaitFD is called, nothing of this costs anything, and afterwards nothing while
 // the descriptor is readable. While it is not, one goroutine of this process sleeps on
-// the channel (and one thread with it), and wakes as a blocked Recv does. That does not make the
+// the channel, and wakes as a blocked Recv does. That does not make the
 // handle a receiver: on an SPSC channel it takes no seat, and HangUp does not count it.
 // The messages of a RecvFunc that others are in do not make it readable; on an SPSC
 // channel the handle's own do.
