@@ -207,6 +207,9 @@ func threads() int { return len(must(os.ReadDir("/proc/self/task"))) }
 func TestAWordUnmappedUnderASharedSleeper(t *testing.T) {
 	guard(t)
 	force(t, ways[1])
+	for sharedThreadsNow() > 0 { // then both words come to the same
+		time.Sleep(time.Millisecond)
+	}
 	mem, err := unix.Mmap(-1, 0, objectSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
 	require.NoError(t, err)
 	gone, word := wordAt(mem, 0), sharedWords(t, 1)[0]
@@ -233,6 +236,12 @@ func TestAWordUnmappedUnderASharedSleeper(t *testing.T) {
 	require.ErrorIs(t, <-mistaken, unix.EFAULT)
 	change(word)
 	<-done
+}
+
+func sharedThreadsNow() int {
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
+	return pool.count
 }
 
 // blockedInWaitv says whether a thread of this process sleeps in futex_waitv on n words.
