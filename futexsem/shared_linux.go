@@ -55,7 +55,7 @@ import (
 // one more hand-over, 6 to 9 µs, where sleepers are few. It is the better one from a thousand
 // words on, clearly so at ten thousand. But kernel.io_uring_disabled and the seccomp
 // profiles of containers refuse it, so what is here has to be there, and to be good
-// enough, anyway; and what is good enough need not be there twice.
+// enough, anyway.
 
 const (
 	sharedMost = waitvMost - 1 // words of a thread: one entry is for the control word

@@ -1,9 +1,12 @@
 package futexsem
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -198,3 +201,63 @@ func TestWaitIsFutexWait(t *testing.T) {
 
 // threads counts those of this process.
 func threads() int { return len(must(os.ReadDir("/proc/self/task"))) }
+
+// Who unmaps a word under a sleeper makes a mistake. It is told so, and the others that the
+// same thread looks after sleep on.
+func TestAWordUnmappedUnderASharedSleeper(t *testing.T) {
+	guard(t)
+	force(t, ways[1])
+	for sharedThreadsNow() > 0 { // then both words come to the same
+		time.Sleep(time.Millisecond)
+	}
+	mem, err := unix.Mmap(-1, 0, objectSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
+	require.NoError(t, err)
+	gone, word := wordAt(mem, 0), sharedWords(t, 1)[0]
+	mistaken := make(chan error)
+	go func() {
+		err := Wait(gone, 0, -1)
+		for err == nil {
+			err = Wait(gone, 0, -1)
+		}
+		mistaken <- err
+	}()
+	for !blockedInWaitv(t, 2) { // the control word, and this one
+		runtime.Gosched()
+	}
+	require.NoError(t, unix.Munmap(mem))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s := NewSleeper()
+		for atomic.LoadUint32(word) == 0 {
+			s.Sleep([]Word{{word, 0}}, -1)
+		}
+	}()
+	require.ErrorIs(t, <-mistaken, unix.EFAULT)
+	change(word)
+	<-done
+}
+
+func sharedThreadsNow() int {
+	pool.mu.Lock()
+	defer pool.mu.Unlock()
+	return pool.count
+}
+
+// blockedInWaitv says whether a thread of this process sleeps in futex_waitv on n words.
+func blockedInWaitv(t *testing.T, n int) bool {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	require.NoError(t, err)
+	for _, task := range tasks {
+		call, err := os.ReadFile("/proc/self/task/" + task.Name() + "/syscall")
+		if err != nil {
+			t.Skip(err)
+		}
+		f := strings.Fields(string(call))
+		if len(f) > 2 && f[0] == strconv.Itoa(unix.SYS_FUTEX_WAITV) && f[2] == fmt.Sprintf("%#x", n) {
+			return true
+		}
+	}
+	return false
+}

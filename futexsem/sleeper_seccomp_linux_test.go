@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	roles["refused"] = refused1
+	roles["refused"] = refusedFromTheStart
 	roles["refused later"] = refusedLater
 }
 
@@ -35,8 +35,8 @@ func TestWhereASeccompFilterRefusesFutexWaitv(t *testing.T) {
 	}
 }
 
-// refused1 sleeps in every way that is left under a filter. ERRNO
-func refused1(args []string) {
+// refusedFromTheStart sleeps in every way that is left under a filter. ERRNO
+func refusedFromTheStart(args []string) {
 	if refuseWaitv(number(args[0])) != nil {
 		fmt.Println("no seccomp")
 		return
