@@ -1,7 +1,7 @@
 # What one can do here. The checks themselves are the steps of .ci/run, so that
 # a developer's run and the gate's are the same.
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fmt cross crash bench bench-carriers quickstart newcomer ci clean
+.PHONY: help build test race lint models fmt cross crash bench bench-carriers quickstart newcomer ci clean
 
 CI := bash .ci/run
 
@@ -20,6 +20,9 @@ race: ## run all tests under the race detector (needs gcc)
 
 lint: ## gofumpt, go mod tidy, go vet for each system, staticcheck, golangci-lint
 	$(CI) fmt mod vet staticcheck lint
+
+models: ## check the models of waiting with spin, and that their mutations fail
+	$(CI) models
 
 fmt: ## rewrite the Go files as gofumpt wants them
 	$(CI) tool gofumpt -l -w .

@@ -7,7 +7,8 @@ import (
 	"github.com/shmchan/shmchan/ring"
 )
 
-// A rendezvous in a Select (ring/choose.go has the protocol; models/select.pml checks it).
+// A rendezvous in a Select (ring/choose.go has the protocol; models/select.pml checks it, and models/README.md
+// says in what the model goes beyond it).
 
 // meet is one attempt at a case that receives. While the Select waits, it leaves a want.
 func (s *selection) meet(c *selected) (ring.Status, error) {
