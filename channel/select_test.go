@@ -177,6 +177,9 @@ func TestSelectWithGoChannels(t *testing.T) {
 	ctx := within(t)
 	g, h := make(chan string), make(chan int, 1)
 	for i := range 100 {
+		if len(h) == 0 {
+			h <- 0 // full: the case that sends waits
+		}
 		go func() {
 			switch i % 3 {
 			case 0:
@@ -187,15 +190,6 @@ func TestSelectWithGoChannels(t *testing.T) {
 				<-h
 			}
 		}()
-		if i%3 != 2 {
-			select {
-			case h <- 0: // full
-			default:
-			}
-		}
-		if i%3 == 2 && len(h) == 0 {
-			h <- 0
-		}
 		var s string
 		var v int
 		c, err := Select(ctx, GoRecvCase(g, &s, nil), RecvCase(a, &v, nil), GoSendCase(h, 1))
