@@ -93,8 +93,8 @@ var (
 	errMark = errors.New("a close mark")
 )
 
-// tryLocked makes one attempt. errNone: nothing is there, and more may come. errMark: try
-// again.
+// tryLocked makes one attempt. errNone: nothing is there, and more may come. errMark: the
+// channel was closed, and what was sent before may have come since the look: try again.
 func (o *over) tryLocked(buf *[]byte) ([]byte, error) {
 	if o.k.detached.Load() {
 		return nil, ErrDetached
@@ -112,14 +112,18 @@ func (o *over) tryLocked(buf *[]byte) ([]byte, error) {
 	if o.inEnd {
 		return nil, ErrClosed
 	}
+	ended := o.closed() // before the look: what was sent before the end is there then
 	msg, err := o.conn.TryReceive((*buf)[:0])
 	if err != nil && errors.Is(err, fallback.ErrWouldBlock) {
-		if !o.closed() && o.flag != nil && o.flag.ChannelClosed() {
+		switch {
+		case ended:
+			return nil, ErrClosed
+		case o.closed():
+			return nil, errMark
+		case o.flag != nil && o.flag.ChannelClosed():
 			o.sawClose()
 			o.sendMark() // who took the last one may have died with it
-		}
-		if o.closed() {
-			return nil, ErrClosed
+			return nil, errMark
 		}
 		return nil, errNone
 	}
