@@ -337,6 +337,7 @@ func (w *want) meet(wait bool) (ring.Held, ring.Status) {
 				continue
 			case st != ring.Empty:
 				w.made = false
+				k.gaveBack(st)
 				return h, st
 			case (k.q.Offers() || k.q.IsClosed()) && k.q.Withdraw(w.ticket):
 				w.made = false
@@ -346,6 +347,7 @@ func (w *want) meet(wait bool) (ring.Held, ring.Status) {
 		}
 		h, st := d.Meet()
 		if st != ring.Empty || !wait {
+			k.gaveBack(st)
 			return h, st
 		}
 		if w.ticket, st = d.Want(); st == ring.OK {
@@ -360,6 +362,15 @@ func (w *want) meet(wait bool) (ring.Held, ring.Status) {
 			}
 			return h, st
 		}
+	}
+}
+
+// gaveBack wakes senders after a look that has said Closed. It may have had a sender's offer in hand
+// for an instant, and given it back: a sender who looked just then could not withdraw it,
+// and sleeps.
+func (k *core) gaveBack(st ring.Status) {
+	if st == ring.Closed && ring.Attention(k.q.SendEvent()) {
+		k.notifySend()
 	}
 }
 
