@@ -240,36 +240,6 @@ func (k *core) closedNow() bool {
 	return k.q.IsClosed()
 }
 
-func (c *Chan[T]) getOther(v *T) ring.Status {
-	if !c.core.kind.meeting() {
-		return c.getDecoded(v)
-	}
-	h, st := c.core.meetOnce()
-	if st != ring.OK {
-		return st
-	}
-	defer c.core.leave()
-	return c.takeAny(&h, v)
-}
-
-// tryChosen asks the Selects that would send.
-func (c *Chan[T]) tryChosen(v *T) ring.Status {
-	h, st := c.core.meetNow(true)
-	if st != ring.OK {
-		return st
-	}
-	defer c.core.leave()
-	return c.takeAny(&h, v)
-}
-
-// takeAny takes what is held, on a rendezvous.
-func (c *Chan[T]) takeAny(h *ring.Held, v *T) ring.Status {
-	if c.codec == nil {
-		return c.takeElem(h, v)
-	}
-	return c.takeMet(h, v)
-}
-
 // recvPlain takes an element, waiting if need be. ctx may be nil.
 func (c *Chan[T]) recvPlain(ctx context.Context, op string, v *T) error {
 	k := c.core

@@ -32,31 +32,7 @@ func contains(tickets []Ticket, c cursor) bool {
 
 // Give offers the desk's value to a receiver that waits, but to none of those: the
 // caller's own wants. OK: the ticket is to be watched with Settled and Declined. Full: nobody waits.
-func (d *Desk) Give(extent uint64, but []Ticket) (Ticket, Status) {
-	q := d.q
-	if q.Packed() {
-		atomic.StoreUint64(&q.deskT[d.idx].priv, extent)
-	}
-	for range q.patience {
-		c, w, found, st := d.seekBut(stateWant, but)
-		switch {
-		case st != OK:
-			return Ticket{}, st
-		case !found && w&flagC != 0:
-			return Ticket{}, q.tellClosed()
-		case !found:
-			return Ticket{}, Full
-		case q.IsClosed():
-			return Ticket{}, Closed // M3
-		}
-		n := w&^(q.blockMask<<blockShift|stateMask) | uint64(d.idx)<<blockShift | stateGiven
-		q.race.sending(0)
-		if atomic.CompareAndSwapUint64(&q.slots[c.idx], w, n) {
-			return Ticket{c, n}, OK
-		}
-	}
-	return Ticket{}, Corrupt
-}
+func (d *Desk) Give(extent uint64, but []Ticket) (Ticket, Status) { return d.offer(extent, false, but) }
 
 // Declined says that the receiver which the ticket's value was given to has not taken
 // it: it is an offer now, which anybody may take until it is withdrawn.

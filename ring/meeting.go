@@ -77,13 +77,16 @@ func (d *Desk) seekBut(state uint64, but []Ticket) (c cursor, w uint64, found bo
 // Offer offers the desk's value: to a receiver that waits, else, if wait is set,
 // to whoever comes. OK: the ticket is to be watched with Settled. Full: nobody
 // waits (or, with wait, all slots are in use). Closed, Corrupt.
-func (d *Desk) Offer(extent uint64, wait bool) (Ticket, Status) {
+func (d *Desk) Offer(extent uint64, wait bool) (Ticket, Status) { return d.offer(extent, wait, nil) }
+
+// offer passes over the wants of those tickets.
+func (d *Desk) offer(extent uint64, wait bool, but []Ticket) (Ticket, Status) {
 	q := d.q
 	if q.Packed() {
 		atomic.StoreUint64(&q.deskT[d.idx].priv, extent)
 	}
 	for range q.patience {
-		c, w, found, st := d.seek(stateWant)
+		c, w, found, st := d.seekBut(stateWant, but)
 		if st != OK {
 			return Ticket{}, st
 		}
